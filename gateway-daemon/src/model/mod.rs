@@ -1,0 +1,14 @@
+//! Validated words: what a configuration means, once every manifest has been read and resolved.
+//!
+//! A value of these types is right by construction; where a manifest was broken, the type says
+//! what is left (an unresolved backend, a rule that matches nothing or everything). Must not know:
+//! serde, tokio, hyper bodies, files, Kubernetes field spelling.
+
+pub mod backend;
+pub mod identity;
+pub mod jwt;
+pub mod listener;
+pub mod object;
+pub mod policy;
+pub mod reason;
+pub mod route;

@@ -1,0 +1,109 @@
+//! The snapshot: the compiled, immutable whole that the data path decides by.
+//!
+//! Written by `control/publish.rs`, swapped in one step, read by the data path without a lock.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::authn::Authenticator;
+use crate::authz::Engine;
+use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
+use crate::model::object::ObjectRef;
+use crate::route::{PathIndex, Table};
+
+/// The compiled, immutable whole.
+pub struct Snapshot {
+    /// Its number; grows by one with every publish.
+    pub generation: u64,
+    /// Ports by number.
+    pub ports: HashMap<u16, Arc<Port>>,
+    /// Gateways, by [`GatewayIndex`].
+    pub gateways: Vec<Gateway>,
+    /// Routes of all listeners.
+    pub routes: Table,
+    /// Counted paths.
+    pub paths: PathIndex,
+}
+
+/// A port with its listeners, all of one protocol.
+pub struct Port {
+    /// Number.
+    pub port: u16,
+    /// Protocol of every listener on it.
+    pub protocol: Protocol,
+    /// Listeners, the most specific hostname first.
+    pub listeners: Vec<PortListener>,
+    /// Addresses it listens on; empty: every local address.
+    pub addresses: Vec<IpAddr>,
+    /// TLS, where the protocol is HTTPS: chooses the certificate by server name and refuses names
+    /// that no listener has.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A listener as the data path needs it.
+pub struct PortListener {
+    /// Its number.
+    pub index: ListenerIndex,
+    /// The Gateway whose policies apply.
+    pub gateway: GatewayIndex,
+    /// Hostname; none: every host.
+    pub hostname: Option<Hostname>,
+    /// `Gateway namespace/name` and section name, for logs: `namespace/name/section`.
+    pub label: Arc<str>,
+}
+
+impl Port {
+    /// The most specific listener for `host` (lower case, without port).
+    pub fn listener(&self, host: &str) -> Option<&PortListener> {
+        self.listeners.iter().find(|l| l.hostname.as_ref().is_none_or(|h| h.matches(host)))
+    }
+}
+
+/// A Gateway's compiled policies.
+pub struct Gateway {
+    /// The object.
+    pub object: ObjectRef,
+    /// Every RequestAuthentication that applies.
+    pub authenticator: Authenticator,
+    /// Every AuthorizationPolicy that applies.
+    pub engine: Engine,
+}
+
+/// The writing end; one per process.
+#[derive(Clone)]
+pub struct SnapshotWriter(Arc<ArcSwap<Snapshot>>);
+
+impl SnapshotWriter {
+    /// Starts with `first`.
+    pub fn new(first: Snapshot) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(first)))
+    }
+
+    /// Replaces the snapshot; requests under way keep theirs.
+    pub fn publish(&self, next: Snapshot) {
+        self.0.store(Arc::new(next));
+    }
+
+    /// The current snapshot, for observers.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// A reading end, one per worker.
+    pub fn reader(&self) -> SnapshotReader {
+        SnapshotReader(Cache::new(Arc::clone(&self.0)))
+    }
+}
+
+/// A reading end: one atomic load per request while nothing changed.
+pub struct SnapshotReader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
+
+impl SnapshotReader {
+    /// The snapshot to use for one request (or one handshake).
+    pub fn load(&mut self) -> Arc<Snapshot> {
+        Arc::clone(self.0.load())
+    }
+}

@@ -1,0 +1,3 @@
+//! The kernel half: program entry points.
+#![no_std]
+#![no_main]

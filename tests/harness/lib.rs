@@ -1,0 +1,1 @@
+//! The harness: daemon process, network namespaces, origin, token mint, counter deltas.
