@@ -1,2 +1,49 @@
-//! The build system, in Rust.
-fn main() {}
+//! The build system, in Rust: `cargo xtask <command>`.
+//!
+//! One file per command; `workspace` knows paths and pinned versions, `command` runs programs. Every
+//! command pays for compiling this crate, so it depends on clap and anyhow only. Whatever needs more
+//! (the demo backend of `run`) is a program of its own.
+
+mod build;
+mod ci;
+mod command;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The build system of the gateway.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install what the build and the tests need
+    Setup,
+    /// Build the kernel object and the daemon, in release mode
+    Build(build::Options),
+    /// Run the test suites: unit, kernel, e2e and conformance, or those named
+    Test(test::Options),
+    /// Run what a change must pass: format, lints, tidy, licences, then all tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Command::Build(options) => build::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Test(options) => test::run(&options),
+        Command::Ci => ci::run(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
