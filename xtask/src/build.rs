@@ -35,15 +35,30 @@ pub(crate) enum Profile {
 
 /// Builds the daemon and returns its path.
 pub(crate) fn daemon(profile: Profile, more: &[String]) -> Result<PathBuf> {
-    let mut arguments = vec!["build", "--package", "gateway-daemon"];
+    let words = ["--package", "gateway-daemon"];
+    let program = program(profile, "gateway-daemon", words, more)?;
+    Ok(program)
+}
+
+/// Builds the program that `run` starts and returns its path.
+pub(crate) fn demo(profile: Profile) -> Result<PathBuf> {
+    program(profile, "demo", ["--package", "xtask", "--bin", "demo", "--features", "demo"], &[])
+}
+
+fn program<const N: usize>(
+    profile: Profile,
+    name: &str,
+    words: [&str; N],
+    more: &[String],
+) -> Result<PathBuf> {
+    let mut cargo = command::cargo(["build"]);
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
-            arguments.push("--release");
+            cargo.arg("--release");
             "release"
         }
     };
-    arguments.extend(more.iter().map(String::as_str));
-    command::run(&mut command::cargo(arguments))?;
-    Ok(workspace::target_dir()?.join(folder).join("gateway-daemon"))
+    command::run(cargo.args(words).args(more))?;
+    Ok(workspace::target_dir()?.join(folder).join(name))
 }

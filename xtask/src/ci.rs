@@ -2,23 +2,60 @@
 //!
 //! `.ci/run` and the workflow file only call this. It ends with the summary of `cargo xtask test`.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::{command, setup, test};
+use crate::command::{self, say};
+use crate::{setup, test, workspace};
+
+const CARGO_CHECKS: &[&[&str]] = &[
+    &["fmt", "--all", "--check"],
+    &[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        "xtask/demo",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ],
+];
 
 /// Runs all of it.
 pub(crate) fn run() -> Result<ExitCode> {
     setup::run()?;
-    for check in CHECKS {
-        command::say(&format!("cargo {}", check.join(" ")));
+    for check in CARGO_CHECKS {
+        say(&format!("cargo {}", check.join(" ")));
         command::run(&mut command::cargo(*check))?;
     }
+    deny()?;
     test::run(&test::Options::default())
 }
 
-const CHECKS: &[&[&str]] = &[
-    &["fmt", "--all", "--check"],
-    &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
-];
+/// Licences, duplicate versions and sources of all crates; known vulnerabilities too where their
+/// database can be had.
+fn deny() -> Result<()> {
+    let program = setup::cargo_deny()?;
+    let with_database = command::output(cargo_deny(&program).args(["fetch", "db"])).is_some();
+    let mut check = cargo_deny(&program);
+    check.args(["check", "bans", "licenses", "sources"]);
+    if with_database {
+        check.arg("advisories");
+    } else {
+        say(
+            "the advisory database cannot be fetched from here: known vulnerabilities go unchecked",
+        );
+    }
+    say(&command::line(&check));
+    command::run(&mut check)
+}
+
+fn cargo_deny(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--config", ".cargo/deny.toml"]).current_dir(workspace::root());
+    command
+}

@@ -7,6 +7,7 @@
 mod build;
 mod ci;
 mod command;
+mod run;
 mod setup;
 mod test;
 mod workspace;
@@ -29,6 +30,8 @@ enum Command {
     Setup,
     /// Build the kernel object and the daemon, in release mode
     Build(build::Options),
+    /// Build, then serve the quickstart with a demo backend until Ctrl-C
+    Run(run::Options),
     /// Run the test suites: unit, kernel, e2e and conformance, or those named
     Test(test::Options),
     /// Run what a change must pass: format, lints, tidy, licences, then all tests
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Command::Build(options) => build::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options),
         Command::Ci => ci::run(),
     };

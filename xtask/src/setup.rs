@@ -161,27 +161,50 @@ impl Linker {
     }
 
     fn runs(&self) -> bool {
-        let program = workspace::tools_dir().join("bin/bpf-linker");
-        command::output(Command::new(program).arg("--version"))
-            .is_some_and(|answer| answer.split(' ').any(|word| word == self.version))
+        has_version(&workspace::tools_dir().join("bin/bpf-linker"), self.version)
     }
 
     fn install(&self) -> Result<()> {
-        let tools = workspace::tools_dir();
-        let build = tools.join("build");
         let feature = format!("llvm-{}", self.llvm);
-        let mut cargo = command::cargo(["install", "bpf-linker", "--locked", "--force"]);
-        cargo.args(["--version", self.version, "--no-default-features", "--features", &feature]);
-        cargo.arg("--root").arg(&tools).arg("--target-dir").arg(&build);
-        cargo.env("LLVM_PREFIX", self.llvm_prefix()).env_remove("RUSTFLAGS");
-        let what = format!("building bpf-linker {} into target/tools", self.version);
-        command::run_logged(&what, &mut cargo, &log_file("bpf-linker"))?;
-        fs::remove_dir_all(&build).with_context(|| build.display().to_string())?;
+        let mut cargo =
+            command::cargo(["install", "--no-default-features", "--features", &feature]);
+        cargo.env("LLVM_PREFIX", self.llvm_prefix());
+        install_crate(cargo, "bpf-linker", self.version)?;
         if !self.runs() {
-            bail!("bpf-linker was built, but `{}/bin/bpf-linker --version` fails", tools.display());
+            bail!("bpf-linker was built, but its `--version` does not say {}", self.version);
         }
         Ok(())
     }
+}
+
+/// cargo-deny as pinned, from PATH or built into `target/tools`. Only `ci` needs it.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    let version = workspace::pin("cargo-deny")?;
+    let own = workspace::tools_dir().join("bin/cargo-deny");
+    let candidates = [Some(own.clone()), command::find("cargo-deny")];
+    if let Some(found) =
+        candidates.into_iter().flatten().find(|program| has_version(program, version))
+    {
+        return Ok(found);
+    }
+    install_crate(command::cargo(["install"]), "cargo-deny", version)?;
+    Ok(own)
+}
+
+fn has_version(program: &Path, version: &str) -> bool {
+    command::output(Command::new(program).arg("--version"))
+        .is_some_and(|answer| answer.split(' ').any(|word| word == version))
+}
+
+/// Builds a program from crates.io into `target/tools`, and removes what only building it took.
+fn install_crate(mut cargo: Command, name: &str, version: &str) -> Result<()> {
+    let tools = workspace::tools_dir();
+    let build = tools.join(format!("build-{name}"));
+    cargo.args([name, "--version", version, "--locked", "--force"]);
+    cargo.arg("--root").arg(&tools).arg("--target-dir").arg(&build).env_remove("RUSTFLAGS");
+    let what = format!("building {name} {version} into target/tools");
+    command::run_logged(&what, &mut cargo, &log_file(name))?;
+    fs::remove_dir_all(&build).with_context(|| build.display().to_string())
 }
 
 /// A Rust compiler that can build `core` for BPF: it has the source of `core`, and no newer LLVM
