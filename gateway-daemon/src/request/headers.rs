@@ -1,0 +1,165 @@
+//! Header clean-up before anybody looks: hop-by-hop headers (RFC 9110 7.6.1), expectations, and
+//! repeated lines of headers that are defined as one line.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+
+use crate::model::reason::Reason;
+
+/// What hop-by-hop headers said, for the one who forwards.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HopByHop {
+    /// The client takes trailers (`TE: trailers`).
+    pub(super) te_trailers: bool,
+    /// Protocols of an upgrade that the client offered.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+/// Most headers that one request may nominate in `Connection`; Envoy refuses from ten on.
+const MAX_NOMINATED: usize = 9;
+
+/// Options of `Connection` that are no header names, or names of headers that are removed anyway.
+const OPTIONS: [&str; 6] =
+    ["close", "keep-alive", "upgrade", "http2-settings", "te", "proxy-connection"];
+
+/// Headers that a client may not nominate: without them the request would be another one.
+const PROTECTED: [&str; 7] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "forwarded",
+];
+
+/// Headers of the connection, besides `Connection` itself and those read below.
+const CONNECTION_HEADERS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+/// Removes hop-by-hop headers, those that `Connection` nominates included.
+pub(super) fn clean(headers: &mut HeaderMap) -> Result<HopByHop, Reason> {
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Reason::AmbiguousFraming);
+    }
+    refuse_expectations(headers)?;
+    let mut found = HopByHop::default();
+    if headers.contains_key(TE) {
+        found.te_trailers = headers.get_all(TE).iter().any(names_trailers);
+        headers.remove(TE);
+    }
+    if headers.contains_key(CONNECTION) {
+        let upgrades = remove_nominated(headers)?;
+        headers.remove(CONNECTION);
+        if upgrades {
+            found.upgrade = headers.get(UPGRADE).cloned();
+        }
+    }
+    headers.remove(UPGRADE);
+    headers.remove(TRANSFER_ENCODING);
+    for name in CONNECTION_HEADERS {
+        headers.remove(name);
+    }
+    Ok(found)
+}
+
+/// Removes what `Connection` nominates; says whether an upgrade is among it.
+fn remove_nominated(headers: &mut HeaderMap) -> Result<bool, Reason> {
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    let mut count = 0;
+    let mut upgrades = false;
+    for token in lines.iter().flat_map(|line| line.as_bytes().split(|b| *b == b',')) {
+        let token = token.trim_ascii().to_ascii_lowercase();
+        if token.is_empty() {
+            continue;
+        }
+        count += 1;
+        upgrades |= token == b"upgrade";
+        if count > MAX_NOMINATED || PROTECTED.iter().any(|p| p.as_bytes() == token) {
+            return Err(Reason::MalformedRequest);
+        }
+        if OPTIONS.iter().any(|o| o.as_bytes() == token) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(&token).map_err(|_| Reason::MalformedRequest)?;
+        headers.remove(name);
+    }
+    Ok(upgrades)
+}
+
+fn names_trailers(value: &HeaderValue) -> bool {
+    let name = |item: &[u8]| item.split(|b| *b == b';').next().unwrap_or_default().to_vec();
+    value
+        .as_bytes()
+        .split(|b| *b == b',')
+        .any(|item| name(item).trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// `100-continue` is answered by the gateway itself; nothing else is defined (RFC 9110 10.1.1).
+fn refuse_expectations(headers: &mut HeaderMap) -> Result<(), Reason> {
+    if !headers.contains_key(EXPECT) {
+        return Ok(());
+    }
+    let known = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !headers.get_all(EXPECT).iter().all(known) {
+        return Err(Reason::NotSupported);
+    }
+    headers.remove(EXPECT);
+    Ok(())
+}
+
+/// Headers that Envoy keeps as one line each: repeated, they are joined by a comma. All other
+/// headers keep their lines, Cookie included.
+const ONE_LINE: [HeaderName; 22] = [
+    http::header::ACCEPT,
+    http::header::ACCEPT_ENCODING,
+    http::header::ACCESS_CONTROL_REQUEST_HEADERS,
+    http::header::ACCESS_CONTROL_REQUEST_METHOD,
+    http::header::AUTHORIZATION,
+    http::header::CACHE_CONTROL,
+    http::header::CONTENT_TYPE,
+    HeaderName::from_static("grpc-timeout"),
+    http::header::IF_MATCH,
+    http::header::IF_MODIFIED_SINCE,
+    http::header::IF_NONE_MATCH,
+    http::header::IF_RANGE,
+    http::header::IF_UNMODIFIED_SINCE,
+    http::header::ORIGIN,
+    http::header::PRAGMA,
+    http::header::REFERER,
+    http::header::USER_AGENT,
+    http::header::VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// Joins the lines of headers that are one line by definition.
+pub(super) fn join_repeated(headers: &mut HeaderMap) {
+    if headers.len() == headers.keys_len() {
+        return;
+    }
+    for name in &ONE_LINE {
+        join(headers, name, b",");
+    }
+}
+
+/// Joins the lines of one header.
+pub(super) fn join(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8]) {
+    let mut lines = headers.get_all(name).iter();
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in std::iter::once(second).chain(lines) {
+        joined.extend_from_slice(separator);
+        joined.extend_from_slice(line.as_bytes());
+    }
+    // Header values and separators hold no byte that a header value may not hold.
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        debug_assert_ne!(*name, HOST, "several Hosts are refused");
+        headers.insert(name, value);
+    }
+}
