@@ -18,7 +18,9 @@ pub enum Hostname {
 
 /// Why a text is not a hostname.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is not a hostname: use a DNS name such as \"www.example.com\", or \"*.example.com\"")]
+#[error(
+    "{0:?} is not a hostname: use a DNS name such as \"www.example.com\", or \"*.example.com\""
+)]
 pub struct InvalidHostname(pub String);
 
 impl Hostname {
