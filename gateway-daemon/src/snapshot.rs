@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::authn::Authenticator;
 use crate::authz::Engine;
+use crate::clock::UnixSeconds;
 use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
 use crate::model::object::ObjectRef;
 use crate::route::{PathIndex, Table};
@@ -105,5 +107,50 @@ impl SnapshotReader {
     /// The snapshot to use for one request (or one handshake).
     pub fn load(&mut self) -> Arc<Snapshot> {
         Arc::clone(self.0.load())
+    }
+}
+
+/// How reading the configuration went, for `/readyz` and metrics.
+#[derive(Debug, Default)]
+pub struct ReloadStatus {
+    generation: AtomicU64,
+    last_succeeded: AtomicBool,
+    last_at: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl ReloadStatus {
+    /// Notes a publish.
+    pub fn published(&self, generation: u64, now: UnixSeconds) {
+        self.generation.store(generation, Ordering::Relaxed);
+        self.last_succeeded.store(true, Ordering::Relaxed);
+        self.last_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Notes a bundle that was not published.
+    pub fn failed(&self, now: UnixSeconds) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.last_succeeded.store(false, Ordering::Relaxed);
+        self.last_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Generation of the snapshot in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last attempt was published.
+    pub fn last_succeeded(&self) -> bool {
+        self.last_succeeded.load(Ordering::Relaxed)
+    }
+
+    /// When the last attempt was made.
+    pub fn last_at(&self) -> UnixSeconds {
+        UnixSeconds(self.last_at.load(Ordering::Relaxed))
+    }
+
+    /// Attempts that failed since the start.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 }
