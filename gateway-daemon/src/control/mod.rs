@@ -1,1 +1,261 @@
-//! Stub of the skeleton.
+//! The control path: files in, snapshots out. Files in order of travel: `source`, `yaml`, `decode`,
+//! `bundle`, `translate`, `publish`.
+//!
+//! At start a configuration that cannot be read, or that has no valid listener, is fatal; an object
+//! that is read but not accepted is logged and serves refusals. Later, a bundle with any error is
+//! not published: the last good snapshot stays. Must not know: the proxy, hyper's server types, BPF.
+
+mod bundle;
+mod certs;
+pub mod check;
+mod conditions;
+mod decode;
+mod fault;
+mod path;
+mod publish;
+mod source;
+#[cfg(test)]
+mod tests;
+mod translate;
+mod yaml;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+pub use bundle::{HARMLESS_KINDS, IgnoredObject};
+pub use conditions::{Condition, ConditionType, ObjectReport, Reason, Report};
+pub use fault::Fault;
+pub use path::FieldPath;
+pub use publish::{ListenAddress, SlotAssigner};
+
+use crate::clock;
+use crate::snapshot::{ReloadStatus, SnapshotWriter};
+use certs::TlsBuilder;
+use publish::Compiled;
+use source::Fingerprint;
+use translate::Model;
+
+/// How often files are looked at, at least.
+const POLL: Duration = Duration::from_millis(500);
+/// How long files have to stay as they are before they are read.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Looking at the files takes at most this part of one CPU.
+const POLL_SHARE: u32 = 50;
+
+/// What the control path reads.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Files and directories.
+    pub paths: Vec<PathBuf>,
+    /// Kinds to ignore besides [`HARMLESS_KINDS`]: `Kind` or `Kind.group`.
+    pub ignore_kinds: Vec<String>,
+}
+
+/// Why there is nothing to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is broken; every error, a line each.
+    #[error("the configuration cannot be used:\n{}", .0.join("\n"))]
+    Configuration(Vec<String>),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What a running control loop is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trigger {
+    /// Read again now.
+    Reload,
+    /// End.
+    Stop,
+}
+
+/// Who opens and closes ports around a swap: `app`.
+pub trait Ports: Send {
+    /// Called before the swap with what is new: bind, then steer. An error keeps the last good
+    /// snapshot; whatever was opened has to be closed again.
+    fn open(&mut self, opened: &[ListenAddress]) -> Result<(), String>;
+
+    /// Called after the swap with what is gone: unsteer, then drain.
+    fn close(&mut self, closed: &[ListenAddress]);
+}
+
+/// A configuration that was read and compiled; nothing is served yet.
+pub struct Prepared {
+    settings: Settings,
+    fingerprint: Fingerprint,
+    tls: TlsBuilder,
+    compiled: Compiled,
+    report: Report,
+}
+
+/// The control path of a running daemon.
+pub struct Control {
+    settings: Settings,
+    fingerprint: Fingerprint,
+    tls: TlsBuilder,
+    slots: SlotAssigner,
+    writer: SnapshotWriter,
+    status: Arc<ReloadStatus>,
+}
+
+/// Reads and translates; what is wrong is in the report.
+fn load(paths: &[PathBuf], ignore_kinds: &[String]) -> (Model, Report) {
+    let (files, mut faults) = source::read(paths);
+    let (bundle, more) = bundle::read(&files, ignore_kinds);
+    faults.extend(more);
+    translate::translate(&bundle, faults)
+}
+
+impl Prepared {
+    /// Reads and compiles the configuration. Logs what is not accepted.
+    pub fn read(settings: Settings) -> Result<Self, StartError> {
+        let fingerprint = source::fingerprint(&settings.paths);
+        let (model, report) = load(&settings.paths, &settings.ignore_kinds);
+        if !report.faults.is_empty() || !report.problems.is_empty() {
+            return Err(StartError::Configuration(report.errors().collect()));
+        }
+        let tls = TlsBuilder::new()?;
+        let compiled = publish::compile(model, &tls)?;
+        log(&report, &compiled.warnings);
+        Ok(Self { settings, fingerprint, tls, compiled, report })
+    }
+
+    /// Every address and port to bind and steer.
+    pub fn listen_addresses(&self) -> Vec<ListenAddress> {
+        self.compiled.listen_addresses().into_iter().collect()
+    }
+
+    /// What became of every object.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Makes generation 1.
+    pub fn publish(self, mut slots: SlotAssigner) -> Control {
+        let status = Arc::new(ReloadStatus::default());
+        status.published(1, clock::unix_now());
+        Control {
+            writer: SnapshotWriter::new(self.compiled.snapshot(1, &mut slots)),
+            settings: self.settings,
+            fingerprint: self.fingerprint,
+            tls: self.tls,
+            slots,
+            status,
+        }
+    }
+}
+
+impl Control {
+    /// The writing end of the snapshot, for readers.
+    pub fn writer(&self) -> SnapshotWriter {
+        self.writer.clone()
+    }
+
+    /// How reloads went.
+    pub fn status(&self) -> Arc<ReloadStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Follows triggers and the files until told to stop, or until nobody can tell. Blocks: give it
+    /// a thread of its own.
+    pub fn run(mut self, ports: &mut dyn Ports, triggers: &Receiver<Trigger>) {
+        let mut pause = POLL;
+        loop {
+            match triggers.recv_timeout(pause) {
+                Ok(Trigger::Reload) => {
+                    tracing::info!("reload asked for");
+                    self.reload(ports);
+                }
+                Ok(Trigger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let started = clock::monotonic();
+                    let changed = self.settled_change();
+                    pause = POLL.max(started.elapsed().saturating_mul(POLL_SHARE));
+                    if changed {
+                        tracing::info!("configuration files changed");
+                        self.reload(ports);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the files changed since they were read, and have come to rest.
+    fn settled_change(&self) -> bool {
+        let now = source::fingerprint(&self.settings.paths);
+        if now == self.fingerprint {
+            return false;
+        }
+        std::thread::sleep(SETTLE);
+        now == source::fingerprint(&self.settings.paths)
+    }
+
+    /// Reads, compiles and publishes; with any error the last good snapshot stays.
+    pub fn reload(&mut self, ports: &mut dyn Ports) {
+        match self.try_reload(ports) {
+            Ok(generation) => {
+                self.status.published(generation, clock::unix_now());
+                tracing::info!(generation, "configuration published");
+            }
+            Err(errors) => {
+                self.status.failed(clock::unix_now());
+                let generation = self.writer.current().generation;
+                for error in &errors {
+                    tracing::error!("{error}");
+                }
+                tracing::error!(
+                    generation,
+                    errors = errors.len(),
+                    "configuration not published; the last good one stays"
+                );
+            }
+        }
+    }
+
+    fn try_reload(&mut self, ports: &mut dyn Ports) -> Result<u64, Vec<String>> {
+        // Before reading: what changes meanwhile is seen by the next look.
+        self.fingerprint = source::fingerprint(&self.settings.paths);
+        let (model, report) = load(&self.settings.paths, &self.settings.ignore_kinds);
+        if report.has_errors() {
+            return Err(report.errors().collect());
+        }
+        let compiled = publish::compile(model, &self.tls)
+            .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?;
+        log(&report, &compiled.warnings);
+        let last = self.writer.current();
+        let (old, new) = (publish::listen_addresses(&last.ports), compiled.listen_addresses());
+        let opened: Vec<_> = new.difference(&old).copied().collect();
+        let closed: Vec<_> = old.difference(&new).copied().collect();
+        if !opened.is_empty() {
+            ports.open(&opened).map_err(|error| vec![error])?;
+        }
+        let generation = last.generation + 1;
+        self.writer.publish(compiled.snapshot(generation, &mut self.slots));
+        if !closed.is_empty() {
+            ports.close(&closed);
+        }
+        Ok(generation)
+    }
+}
+
+/// Tells what is not as it should be, and what was ignored.
+fn log(report: &Report, warnings: &[String]) {
+    for object in &report.ignored {
+        tracing::info!("{}:{}: {}: this kind is ignored", object.file, object.line, object.object);
+    }
+    for object in &report.objects {
+        for note in &object.notes {
+            tracing::info!("{}:{}: {}: {note}", object.file, object.line, object.object);
+        }
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    for error in report.errors() {
+        tracing::error!("{error}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Model to [`Snapshot`]: everything is compiled before the swap, so that the data path never
+//! parses configuration.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_common::path::PathSlot;
+
+use super::certs::TlsBuilder;
+use super::translate::Model;
+use crate::authn::Authenticator;
+use crate::authz::Engine;
+use crate::model::listener::{Hostname, Listener, ListenerIndex, Protocol};
+use crate::model::path::CountedPath;
+use crate::model::route::Route;
+use crate::route::{PathIndex, Table};
+use crate::snapshot::{Gateway, Port, PortListener, Snapshot};
+
+/// Gives each path name its slot, the same for the same name; as many as there are names.
+pub type SlotAssigner = Box<dyn FnMut(&[String]) -> Vec<PathSlot> + Send>;
+
+/// An address and port that some listener listens on.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ListenAddress {
+    /// Address; none: every local address.
+    pub address: Option<IpAddr>,
+    /// Port.
+    pub port: u16,
+}
+
+/// A model that is compiled, except for the slots of its paths.
+pub(super) struct Compiled {
+    ports: HashMap<u16, Arc<Port>>,
+    gateways: Vec<Gateway>,
+    routes: Table,
+    paths: Vec<CountedPath>,
+    /// What was left out and why, such as a key that cannot be used.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Compiles a model.
+pub(super) fn compile(model: Model, tls: &TlsBuilder) -> Result<Compiled, rustls::Error> {
+    let paths = counted_paths(&model);
+    let ports = ports(&model.listeners, tls)?;
+    let mut warnings = Vec::new();
+    let mut gateways = Vec::new();
+    for gateway in model.gateways {
+        let (authenticator, left_out) = Authenticator::compile(gateway.jwt_rules);
+        warnings.extend(left_out.into_iter().map(|text| format!("{}: {text}", gateway.object)));
+        gateways.push(Gateway {
+            object: gateway.object,
+            authenticator,
+            engine: Engine::compile(gateway.policies),
+        });
+    }
+    Ok(Compiled { ports, gateways, routes: Table::compile(model.routes), paths, warnings })
+}
+
+impl Compiled {
+    /// Every address and port, in order.
+    pub(super) fn listen_addresses(&self) -> BTreeSet<ListenAddress> {
+        listen_addresses(&self.ports)
+    }
+
+    /// The snapshot, with the slots of its paths.
+    pub(super) fn snapshot(self, generation: u64, slots: &mut SlotAssigner) -> Snapshot {
+        let names: Vec<String> = self.paths.iter().map(ToString::to_string).collect();
+        let slots = slots(&names);
+        let paths = PathIndex::compile(self.paths.into_iter().zip(slots).collect());
+        Snapshot {
+            generation,
+            ports: self.ports,
+            gateways: self.gateways,
+            routes: self.routes,
+            paths,
+        }
+    }
+}
+
+/// Every address and port of a snapshot's ports, in order.
+pub(super) fn listen_addresses(ports: &HashMap<u16, Arc<Port>>) -> BTreeSet<ListenAddress> {
+    let of_port = |port: &Arc<Port>| {
+        let number = port.port;
+        let every = port.addresses.is_empty().then_some(None);
+        let own = port.addresses.iter().copied().map(Some);
+        let addresses: Vec<_> = every.into_iter().chain(own).collect();
+        addresses.into_iter().map(move |address| ListenAddress { address, port: number })
+    };
+    ports.values().flat_map(of_port).collect()
+}
+
+fn ports(
+    listeners: &[Listener],
+    tls: &TlsBuilder,
+) -> Result<HashMap<u16, Arc<Port>>, rustls::Error> {
+    let numbers: BTreeSet<u16> = listeners.iter().map(|listener| listener.port).collect();
+    let mut ports = HashMap::new();
+    for number in numbers {
+        let mut own: Vec<(ListenerIndex, &Listener)> = listeners
+            .iter()
+            .enumerate()
+            .filter(|(_, listener)| listener.port == number)
+            .map(|(index, listener)| (ListenerIndex(index), listener))
+            .collect();
+        own.sort_by_key(|(_, listener)| specificity(listener.hostname.as_ref()));
+        let Some((_, first)) = own.first() else { continue };
+        let (protocol, addresses) = (first.protocol, first.addresses.clone());
+        let tls = match protocol {
+            Protocol::Http => None,
+            Protocol::Https => {
+                let listeners: Vec<&Listener> = own.iter().map(|(_, listener)| *listener).collect();
+                Some(tls.build(&listeners)?)
+            }
+        };
+        let listeners = own.into_iter().map(|(index, listener)| port_listener(index, listener));
+        let listeners = listeners.collect();
+        let port = Port { port: number, protocol, listeners, addresses, tls };
+        ports.insert(number, Arc::new(port));
+    }
+    Ok(ports)
+}
+
+fn port_listener(index: ListenerIndex, listener: &Listener) -> PortListener {
+    let gateway = &listener.gateway;
+    PortListener {
+        index,
+        gateway: listener.gateway_index,
+        hostname: listener.hostname.clone(),
+        label: format!("{}/{}/{}", gateway.namespace, gateway.name, listener.name).into(),
+    }
+}
+
+/// Exact names, then wildcards by length, then every host.
+fn specificity(hostname: Option<&Hostname>) -> (u8, Reverse<usize>) {
+    match hostname {
+        Some(Hostname::Exact(name)) => (0, Reverse(name.len())),
+        Some(Hostname::Wildcard(suffix)) => (1, Reverse(suffix.len())),
+        None => (2, Reverse(0)),
+    }
+}
+
+/// Every path pattern that routes and policies name, each once, in order of appearance.
+fn counted_paths(model: &Model) -> Vec<CountedPath> {
+    let routes = model.routes.iter().flat_map(route_paths);
+    let policies = model.gateways.iter().flat_map(|gateway| &gateway.policies);
+    let operations = policies.flat_map(|policy| &policy.rules).flat_map(|rule| &rule.to);
+    let patterns = operations.flat_map(|operation| {
+        operation.paths.values.iter().chain(&operation.paths.not_values).map(CountedPath::from)
+    });
+    let mut seen = HashSet::new();
+    routes.chain(patterns).filter(|path| seen.insert(path.clone())).collect()
+}
+
+fn route_paths(route: &Route) -> impl Iterator<Item = CountedPath> + '_ {
+    route.rules.iter().flat_map(|rule| &rule.matches).map(CountedPath::from)
+}
