@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::command::{self, say};
-use crate::{setup, test, workspace};
+use crate::{setup, test, tidy, workspace};
 
 const CARGO_CHECKS: &[&[&str]] = &[
     &["fmt", "--all", "--check"],
@@ -28,6 +28,7 @@ const CARGO_CHECKS: &[&[&str]] = &[
 /// Runs all of it.
 pub(crate) fn run() -> Result<ExitCode> {
     setup::run()?;
+    tidy::run()?;
     for check in CARGO_CHECKS {
         say(&format!("cargo {}", check.join(" ")));
         command::run(&mut command::cargo(*check))?;

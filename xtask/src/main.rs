@@ -10,6 +10,7 @@ mod command;
 mod run;
 mod setup;
 mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Run(run::Options),
     /// Run the test suites: unit, kernel, e2e and conformance, or those named
     Test(test::Options),
+    /// Check the rules that no lint can express: layers, unsafe, docs, links
+    Tidy,
     /// Run what a change must pass: format, lints, tidy, licences, then all tests
     Ci,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run(),
     };
     done.unwrap_or_else(|error| {

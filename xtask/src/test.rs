@@ -52,7 +52,15 @@ impl Suite {
     fn commands(self) -> Vec<Vec<&'static str>> {
         match self {
             Self::Unit => vec![
-                vec!["test", "--workspace", "--exclude", "gateway-tests", "--no-fail-fast"],
+                vec![
+                    "test",
+                    "--workspace",
+                    "--exclude",
+                    "gateway-tests",
+                    "--features",
+                    "xtask/demo",
+                    "--no-fail-fast",
+                ],
                 vec!["test", "--package", "gateway-tests", "--lib", "--no-fail-fast"],
             ],
             Self::Kernel | Self::E2e | Self::Conformance => {
