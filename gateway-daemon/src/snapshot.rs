@@ -11,7 +11,6 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::authn::Authenticator;
 use crate::authz::Engine;
-use crate::clock::UnixSeconds;
 use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
 use crate::model::object::ObjectRef;
 use crate::route::{PathIndex, Table};
@@ -120,18 +119,18 @@ pub struct ReloadStatus {
 }
 
 impl ReloadStatus {
-    /// Notes a publish.
-    pub fn published(&self, generation: u64, now: UnixSeconds) {
+    /// Notes a publish, `now` in seconds since the Unix epoch.
+    pub fn published(&self, generation: u64, now: u64) {
         self.generation.store(generation, Ordering::Relaxed);
         self.last_succeeded.store(true, Ordering::Relaxed);
-        self.last_at.store(now.0, Ordering::Relaxed);
+        self.last_at.store(now, Ordering::Relaxed);
     }
 
     /// Notes a bundle that was not published.
-    pub fn failed(&self, now: UnixSeconds) {
+    pub fn failed(&self, now: u64) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.last_succeeded.store(false, Ordering::Relaxed);
-        self.last_at.store(now.0, Ordering::Relaxed);
+        self.last_at.store(now, Ordering::Relaxed);
     }
 
     /// Generation of the snapshot in force.
@@ -144,9 +143,9 @@ impl ReloadStatus {
         self.last_succeeded.load(Ordering::Relaxed)
     }
 
-    /// When the last attempt was made.
-    pub fn last_at(&self) -> UnixSeconds {
-        UnixSeconds(self.last_at.load(Ordering::Relaxed))
+    /// When the last attempt was made, in seconds since the Unix epoch.
+    pub fn last_at(&self) -> u64 {
+        self.last_at.load(Ordering::Relaxed)
     }
 
     /// Attempts that failed since the start.

@@ -319,7 +319,7 @@ impl Reader<'_> {
             return;
         }
         let message = format!(
-            "kind {:?} of {:?} is not one that the gateway reads; remove it, or pass \
+            "{:?} of {:?} is not a kind that the gateway reads; remove it, or pass \
              --ignore-kind {}",
             head.kind, head.api_version, head.kind
         );

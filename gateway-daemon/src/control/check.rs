@@ -51,12 +51,9 @@ impl Checked {
         }
         let mut objects: Vec<_> = self.report.objects.iter().map(|o| &o.object).collect();
         objects.dedup();
-        let sum = match errors.len() {
-            0 => "no errors".to_owned(),
-            1 => "1 error".to_owned(),
-            several => format!("{several} errors"),
-        };
-        line(&mut text, format_args!("{} objects, {sum}", objects.len()));
+        let sum =
+            format_args!("{}, {}", count(objects.len(), "object"), count(errors.len(), "error"));
+        line(&mut text, sum);
         text
     }
 }
@@ -65,6 +62,11 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let written = writeln!(text, "{arguments}");
     debug_assert!(written.is_ok());
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// `OBJECT  CONDITION  STATUS  REASON` with columns as wide as their widest cell.
@@ -78,6 +80,8 @@ fn table(objects: &[ObjectReport]) -> String {
             Some(part) => format!("{} ({part})", object.object),
         };
         rows.extend(object.conditions.iter().map(|condition| row(&name, condition)));
+        // Several fields may be to blame for one condition; the errors name each.
+        rows.dedup();
         notes.extend(object.notes.iter().map(|note| format!("note: {name}: {note}")));
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);

@@ -166,7 +166,7 @@ impl<'de> Decoder<'de> {
                 return visitor.visit_i64(number);
             }
         }
-        Err(self.mismatch(&visitor))
+        Err(Refusal::new(format!("{} is not a whole number", describe(self.node))))
     }
 
     fn string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
@@ -358,6 +358,10 @@ impl<'de> de::SeqAccess<'de> for Elements<'de> {
             .map(Some)
             .map_err(|refusal| refusal.at(node, node.line, Step::Index(index)))
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.nodes.len())
+    }
 }
 
 struct Members<'de> {
@@ -391,6 +395,10 @@ impl<'de> de::MapAccess<'de> for Members<'de> {
         };
         seed.deserialize(self.decoder.with(&member.node))
             .map_err(|refusal| refusal.at(&member.node, member.line, key_step(member)))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.rest.len())
     }
 }
 

@@ -137,7 +137,7 @@ impl Prepared {
     /// Makes generation 1.
     pub fn publish(self, mut slots: SlotAssigner) -> Control {
         let status = Arc::new(ReloadStatus::default());
-        status.published(1, clock::unix_now());
+        status.published(1, clock::unix_now().0);
         Control {
             writer: SnapshotWriter::new(self.compiled.snapshot(1, &mut slots)),
             settings: self.settings,
@@ -198,11 +198,11 @@ impl Control {
     pub fn reload(&mut self, ports: &mut dyn Ports) {
         match self.try_reload(ports) {
             Ok(generation) => {
-                self.status.published(generation, clock::unix_now());
+                self.status.published(generation, clock::unix_now().0);
                 tracing::info!(generation, "configuration published");
             }
             Err(errors) => {
-                self.status.failed(clock::unix_now());
+                self.status.failed(clock::unix_now().0);
                 let generation = self.writer.current().generation;
                 for error in &errors {
                     tracing::error!("{error}");

@@ -129,6 +129,7 @@ impl RuleTranslator<'_, '_> {
 
     fn source(&mut self, wire: &WireSource, path: &FieldPath) -> Source {
         let at = |field: &str| path.key(field);
+        let broken_before = std::mem::take(&mut self.broken);
         let source = Source {
             principals: self.both(
                 (&wire.principals, at("principals")),
@@ -161,14 +162,16 @@ impl RuleTranslator<'_, '_> {
                 cidr,
             ),
         };
-        if source == Source::default() {
+        if !self.broken && source == Source::default() {
             self.refuse(path.clone(), "names nothing; remove it, or name what it should match");
         }
+        self.broken |= broken_before;
         source
     }
 
     fn operation(&mut self, wire: &WireOperation, path: &FieldPath) -> Operation {
         let at = |field: &str| path.key(field);
+        let broken_before = std::mem::take(&mut self.broken);
         let operation = Operation {
             hosts: self.both(
                 (&wire.hosts, at("hosts")),
@@ -187,9 +190,10 @@ impl RuleTranslator<'_, '_> {
                 path_pattern,
             ),
         };
-        if operation == Operation::default() {
+        if !self.broken && operation == Operation::default() {
             self.refuse(path.clone(), "names nothing; remove it, or name what it should match");
         }
+        self.broken |= broken_before;
         operation
     }
 

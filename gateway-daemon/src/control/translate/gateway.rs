@@ -217,7 +217,7 @@ fn attachable(wire: &WireListener) -> Attachable<'_> {
         name: &wire.name,
         port: wire.port.0,
         hostname: None,
-        takes_http_routes: false,
+        takes_http_routes: true,
         namespaces: &wire.allowed_routes.namespaces,
     }
 }

@@ -263,7 +263,7 @@ fn path_match(wire: &HttpPathMatch) -> Result<PathMatch, String> {
 /// Whether a normalised request path can look like this; a match on anything else never matches,
 /// which its author did not mean.
 fn is_normal_path(value: &str) -> Result<(), String> {
-    let never = |what: &str| Err(format!("{value:?} {what}, so that no request would match"));
+    let never = |why: &str| Err(format!("no request has a path like {value:?}: {why}"));
     if !value.starts_with('/') {
         return Err(format!("{value:?} does not start with a slash"));
     }
@@ -271,7 +271,7 @@ fn is_normal_path(value: &str) -> Result<(), String> {
         return Err(format!("{value:?} holds an empty segment (\"//\"), which is not supported"));
     }
     if value.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return never("holds a dot segment, which is resolved in requests");
+        return never("dot segments are resolved");
     }
     let bytes = value.as_bytes();
     for (position, byte) in bytes.iter().enumerate() {
@@ -279,20 +279,20 @@ fn is_normal_path(value: &str) -> Result<(), String> {
             b'?' | b'#' => {
                 return Err(format!("{value:?} holds {:?}; give the path alone", *byte as char));
             }
-            b'\\' => return never("holds a backslash, which is a slash in requests"),
+            b'\\' => return never("a backslash becomes a slash"),
             b'%' => {
                 let code = bytes
                     .get(position + 1..position + 3)
                     .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
                 if code.is_some_and(|c| c.is_ascii_alphanumeric() || b"-._~".contains(&c)) {
-                    return never("holds an escape that is decoded in requests; write it decoded");
+                    return never("letters, digits and -._~ are decoded; write them so");
                 }
                 if code == Some(0) {
-                    return never("holds %00, which is refused in requests");
+                    return never("%00 is refused");
                 }
             }
             0x21..=0x7e => {}
-            _ => return never("holds a character that requests carry percent-encoded"),
+            _ => return never("other characters are percent-encoded; write them so"),
         }
     }
     Ok(())

@@ -76,7 +76,10 @@ pub(super) fn translate(bundle: &Bundle, faults: Vec<Fault>) -> (Model, Report) 
                 .to_owned(),
         );
     }
-    report.objects.sort_by(|a, b| a.object.cmp(&b.object));
+    // Parts stay in order behind their object.
+    report
+        .objects
+        .sort_by(|a, b| (&a.object, a.part.is_some()).cmp(&(&b.object, b.part.is_some())));
     (model, report)
 }
 

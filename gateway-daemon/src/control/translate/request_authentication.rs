@@ -158,6 +158,7 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
             let path = self.path.key("outputClaimToHeaders").index(index);
             if entry.claim.is_empty() {
                 self.refuse(Reason::Invalid, path.key("claim"), "is empty; name a claim");
+                continue;
             }
             if let Some(header) = self.output_header(&entry.header, path.key("header")) {
                 claims.push(ClaimToHeader { header, claim: shared(&entry.claim) });
