@@ -3,7 +3,7 @@
 /// Version of every layout in this crate; part of the pin path.
 pub const ABI_VERSION: u32 = 1;
 
-/// Where maps and links are pinned: `<bpffs>/gateway/v<ABI_VERSION>/`.
+/// Where maps are pinned: `<bpffs>/gateway/v<ABI_VERSION>/<map name>`.
 pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway/v1";
 
 /// Most path slots, slot 0 (*no path*) included.
@@ -12,6 +12,8 @@ pub const MAX_PATHS: u32 = 16_384;
 pub const MAX_WORKERS: u32 = 64;
 /// Most listener slots, slot 0 (*no listener*) included.
 pub const MAX_LISTENERS: u32 = 64;
+/// Most (address, port) pairs that can be steered.
+pub const MAX_GATEWAY_PORTS: u32 = 4_096;
 /// Most CPUs with a row of their own in `PACKET_COUNTERS`.
 pub const MAX_CPUS: u32 = 256;
 /// Most static deny prefixes per address family.
@@ -21,3 +23,44 @@ pub const MAX_DENY_SOURCES: u32 = 65_536;
 pub const PATH_NAME_BYTES: usize = 240;
 /// Bytes of a listener's name row; longer names are cut.
 pub const LISTENER_NAME_BYTES: usize = 120;
+
+/// Names of the programs in the kernel object; at most 15 bytes, so that the kernel shows them
+/// whole.
+pub mod program {
+    /// Counts and drops by source address, before the kernel allocates a socket buffer.
+    pub const XDP: &str = "gateway_xdp";
+    /// Steers new connections to a worker and counts what arrives.
+    pub const TC_INGRESS: &str = "gateway_ingress";
+    /// Counts what leaves.
+    pub const TC_EGRESS: &str = "gateway_egress";
+}
+
+/// Names of the maps in the kernel object, and of their pins.
+pub mod map {
+    /// Array of [`PacketCounters`](crate::counters::PacketCounters), by
+    /// [`packet_row`](crate::counters::packet_row).
+    pub const PACKET_COUNTERS: &str = "PACKET_COUNTERS";
+    /// Array of [`RequestCounters`](crate::counters::RequestCounters), by
+    /// [`request_row`](crate::counters::request_row).
+    pub const REQUEST_COUNTERS: &str = "REQUEST_COUNTERS";
+    /// Array of [`WireCounters`](crate::counters::WireCounters), by
+    /// [`wire_row`](crate::counters::wire_row).
+    pub const WIRE_COUNTERS: &str = "WIRE_COUNTERS";
+    /// Array of [`PathName`](crate::path::PathName), by path slot.
+    pub const PATH_NAMES: &str = "PATH_NAMES";
+    /// Array of [`ListenerName`](crate::steering::ListenerName), by listener slot.
+    pub const LISTENER_NAMES: &str = "LISTENER_NAMES";
+    /// Hash of [`GatewayPort`](crate::steering::GatewayPort) to
+    /// [`GatewayPortEntry`](crate::steering::GatewayPortEntry).
+    pub const GATEWAY_PORTS: &str = "GATEWAY_PORTS";
+    /// Array of u64: two bits per port, so that other ports cost no hash lookup. See
+    /// [`PortFilter`](crate::steering::PortFilter).
+    pub const PORT_FILTER: &str = "PORT_FILTER";
+    /// Sockmap of the workers' listening sockets, by
+    /// [`worker_socket`](crate::steering::worker_socket).
+    pub const WORKER_SOCKETS: &str = "WORKER_SOCKETS";
+    /// Longest-prefix trie of denied IPv4 sources.
+    pub const DENY_SOURCES_V4: &str = "DENY_SOURCES_V4";
+    /// Longest-prefix trie of denied IPv6 sources.
+    pub const DENY_SOURCES_V6: &str = "DENY_SOURCES_V6";
+}

@@ -1,13 +1,19 @@
 //! Rows of counters. One writer per row (or, for packet rows, one CPU); every field an aligned
 //! u64, so a reader may see fields of different instants but never half a number.
+//!
+//! The maps are mapped into memory by the daemon, so a row is also readable as plain words;
+//! `from_words` gives the words their names.
 
-use crate::{abi, hook::Hook, path::PathSlot};
+use crate::abi;
+use crate::hook::Hook;
+use crate::path::PathSlot;
+use crate::verdict::{PacketVerdict, RequestVerdict};
 
 /// Packets and bytes of one verdict.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(C)]
 pub struct Volume {
-    /// Packets.
+    /// Packets as on the wire: a batch that the kernel carries as one counts as its segments.
     pub packets: u64,
     /// Bytes, link-layer header included.
     pub bytes: u64,
@@ -21,24 +27,67 @@ pub struct Volume {
 pub struct PacketCounters {
     /// Everything that reached the hook.
     pub seen: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::Other`].
+    /// Verdict [`PacketVerdict::Other`].
     pub other: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::Passed`].
+    /// Verdict [`PacketVerdict::Passed`].
     pub passed: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::Steered`].
+    /// Verdict [`PacketVerdict::Steered`].
     pub steered: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::Established`].
+    /// Verdict [`PacketVerdict::Established`].
     pub established: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::DeniedSource`].
+    /// Verdict [`PacketVerdict::DeniedSource`].
     pub denied_source: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::Unparsed`].
+    /// Verdict [`PacketVerdict::Unparsed`].
     pub unparsed: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::Fragment`].
+    /// Verdict [`PacketVerdict::Fragment`].
     pub fragment: Volume,
-    /// Verdict [`crate::verdict::PacketVerdict::NoListener`].
+    /// Verdict [`PacketVerdict::NoListener`].
     pub no_listener: Volume,
     /// Zero; fills the row to a multiple of 64 bytes.
     pub reserved: [u64; 6],
+}
+
+impl PacketCounters {
+    /// Words of a row.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Gives the words of a row their names.
+    pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
+        const fn volume(words: &[u64; PacketCounters::WORDS], word: usize) -> Volume {
+            Volume { packets: words[word], bytes: words[word + 1] }
+        }
+        Self {
+            seen: volume(&words, 0),
+            other: volume(&words, Self::word(PacketVerdict::Other)),
+            passed: volume(&words, Self::word(PacketVerdict::Passed)),
+            steered: volume(&words, Self::word(PacketVerdict::Steered)),
+            established: volume(&words, Self::word(PacketVerdict::Established)),
+            denied_source: volume(&words, Self::word(PacketVerdict::DeniedSource)),
+            unparsed: volume(&words, Self::word(PacketVerdict::Unparsed)),
+            fragment: volume(&words, Self::word(PacketVerdict::Fragment)),
+            no_listener: volume(&words, Self::word(PacketVerdict::NoListener)),
+            reserved: [0; 6],
+        }
+    }
+
+    /// Word where a verdict's [`Volume`] begins.
+    pub const fn word(verdict: PacketVerdict) -> usize {
+        2 + 2 * (verdict as usize)
+    }
+
+    /// The volume of a verdict.
+    pub const fn verdict(&self, verdict: PacketVerdict) -> Volume {
+        match verdict {
+            PacketVerdict::Other => self.other,
+            PacketVerdict::Passed => self.passed,
+            PacketVerdict::Steered => self.steered,
+            PacketVerdict::Established => self.established,
+            PacketVerdict::DeniedSource => self.denied_source,
+            PacketVerdict::Unparsed => self.unparsed,
+            PacketVerdict::Fragment => self.fragment,
+            PacketVerdict::NoListener => self.no_listener,
+        }
+    }
 }
 
 /// Rows of `PACKET_COUNTERS` that belong to one CPU.
@@ -96,6 +145,76 @@ pub struct RequestCounters {
     pub reserved: [u64; 7],
 }
 
+impl RequestCounters {
+    /// Words of a row.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Gives the words of a row their names.
+    pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [
+            requests,
+            allowed,
+            unauthenticated,
+            denied,
+            not_found,
+            bad_request,
+            limited,
+            upstream_error,
+            upstream_timeout,
+            no_backend,
+            aborted,
+            request_bytes,
+            response_bytes,
+            connections,
+            connections_refused,
+            handshakes_failed,
+            connections_served,
+            ..,
+        ] = words;
+        Self {
+            requests,
+            allowed,
+            unauthenticated,
+            denied,
+            not_found,
+            bad_request,
+            limited,
+            upstream_error,
+            upstream_timeout,
+            no_backend,
+            aborted,
+            request_bytes,
+            response_bytes,
+            connections,
+            connections_refused,
+            handshakes_failed,
+            connections_served,
+            reserved: [0; 7],
+        }
+    }
+
+    /// Word of a verdict.
+    pub const fn word(verdict: RequestVerdict) -> usize {
+        1 + verdict as usize
+    }
+
+    /// Requests with a verdict.
+    pub const fn verdict(&self, verdict: RequestVerdict) -> u64 {
+        match verdict {
+            RequestVerdict::Allowed => self.allowed,
+            RequestVerdict::Unauthenticated => self.unauthenticated,
+            RequestVerdict::Denied => self.denied,
+            RequestVerdict::NotFound => self.not_found,
+            RequestVerdict::BadRequest => self.bad_request,
+            RequestVerdict::Limited => self.limited,
+            RequestVerdict::UpstreamError => self.upstream_error,
+            RequestVerdict::UpstreamTimeout => self.upstream_timeout,
+            RequestVerdict::NoBackend => self.no_backend,
+            RequestVerdict::Aborted => self.aborted,
+        }
+    }
+}
+
 /// Number of the row in `REQUEST_COUNTERS` for (path slot, worker).
 ///
 /// The rows of one worker stand together, so that one worker's hot rows share no cache line and
@@ -104,8 +223,9 @@ pub const fn request_row(path: PathSlot, worker: u32) -> u32 {
     worker * abi::MAX_PATHS + path.0
 }
 
-/// One row of `WIRE_COUNTERS`: what TC egress saw leave for one (path, verdict mark), by CPU group.
-/// Written by the kernel half alone. Approximate: attributed when (re)transmitted.
+/// One row of `WIRE_COUNTERS`: what one CPU saw leave for one path at TC egress. Written by the
+/// kernel half alone. Approximate: attributed when (re)transmitted, by the mark that the socket
+/// has at that moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(C)]
 pub struct WireCounters {
@@ -113,4 +233,24 @@ pub struct WireCounters {
     pub allowed: Volume,
     /// Packets sent to clients, refusals and errors.
     pub refused: Volume,
+}
+
+impl WireCounters {
+    /// Words of a row.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Gives the words of a row their names.
+    pub const fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [allowed_packets, allowed_bytes, refused_packets, refused_bytes] = words;
+        Self {
+            allowed: Volume { packets: allowed_packets, bytes: allowed_bytes },
+            refused: Volume { packets: refused_packets, bytes: refused_bytes },
+        }
+    }
+}
+
+/// Number of the row in `WIRE_COUNTERS` for (path slot, CPU). The map is made with
+/// [`abi::MAX_PATHS`] rows per possible CPU.
+pub const fn wire_row(path: PathSlot, cpu: u32) -> u32 {
+    cpu * abi::MAX_PATHS + path.0
 }

@@ -1,17 +1,39 @@
-//! Sizes and alignments, asserted at compile time.
+//! Sizes, alignments and offsets, asserted at compile time.
 
-use core::mem::{align_of, size_of};
+use core::mem::{align_of, offset_of, size_of};
 
+use crate::abi;
 use crate::counters::{PacketCounters, RequestCounters, Volume, WireCounters};
 use crate::path::PathName;
-use crate::steering::{GatewayPort, GatewayPortEntry};
+use crate::steering::{GatewayPort, GatewayPortEntry, ListenerName};
+use crate::verdict::{PacketVerdict, RequestVerdict};
 
 const _: () = {
     assert!(size_of::<Volume>() == 16);
     assert!(size_of::<PacketCounters>() == 192 && align_of::<PacketCounters>() == 64);
     assert!(size_of::<RequestCounters>() == 192 && align_of::<RequestCounters>() == 64);
     assert!(size_of::<WireCounters>() == 32);
-    assert!(size_of::<PathName>() == 248);
+    assert!(size_of::<PathName>() == 8 + abi::PATH_NAME_BYTES);
+    assert!(size_of::<PathName>().is_multiple_of(8));
+    assert!(size_of::<ListenerName>() == 8 + abi::LISTENER_NAME_BYTES);
+    assert!(size_of::<ListenerName>().is_multiple_of(8));
     assert!(size_of::<GatewayPort>() == 20);
-    assert!(size_of::<GatewayPortEntry>() == 8);
+    assert!(size_of::<GatewayPortEntry>() == 16);
+};
+
+// A verdict's number is its place in the row: the first and the last hold for all between.
+const _: () = {
+    assert!(offset_of!(PacketCounters, seen) == 0);
+    assert!(offset_of!(PacketCounters, other) == 8 * PacketCounters::word(PacketVerdict::Other));
+    assert!(
+        offset_of!(PacketCounters, no_listener)
+            == 8 * PacketCounters::word(PacketVerdict::NoListener)
+    );
+    assert!(offset_of!(RequestCounters, requests) == 0);
+    assert!(
+        offset_of!(RequestCounters, allowed) == 8 * RequestCounters::word(RequestVerdict::Allowed)
+    );
+    assert!(
+        offset_of!(RequestCounters, aborted) == 8 * RequestCounters::word(RequestVerdict::Aborted)
+    );
 };

@@ -12,7 +12,8 @@ impl PathSlot {
     pub const NONE: Self = Self(0);
 }
 
-/// The name row of a path slot, in `PATH_NAMES`: NUL-padded UTF-8, empty when the slot is free.
+/// The name row of a path slot, in `PATH_NAMES`: NUL-padded UTF-8, empty when the slot was never
+/// used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
 pub struct PathName {
@@ -20,8 +21,9 @@ pub struct PathName {
     pub length: u32,
     /// Zero.
     pub reserved: u32,
-    /// The pattern as configured, such as `PathPrefix /productpage`.
-    pub name: [u8; abi::PATH_NAME_BYTES],
+    /// The pattern as configured, such as `PathPrefix /productpage`. Signed bytes, because those
+    /// are shown as text in a map dump.
+    pub name: [i8; abi::PATH_NAME_BYTES],
 }
 
 /// Packs a path slot and whether the request was permitted into the socket mark that TC egress

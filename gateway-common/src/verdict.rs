@@ -4,19 +4,21 @@
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u32)]
 pub enum PacketVerdict {
-    /// Not for a gateway port: passed on untouched.
+    /// Not TCP for a gateway port (on egress: from one): passed on untouched.
     Other = 0,
     /// For a gateway port and passed on (XDP: not denied; TC egress: sent by the gateway).
     Passed = 1,
     /// TC ingress: handed to a worker's listening socket.
     Steered = 2,
-    /// TC ingress: belongs to an established connection, found by the ordinary lookup.
+    /// TC ingress: does not start a connection, or its connection exists already: left to the
+    /// kernel's ordinary lookup.
     Established = 3,
     /// Dropped: the source is in the static deny list.
     DeniedSource = 4,
-    /// Not parsed (not IP, truncated, unknown extension header, ...): passed on.
+    /// Announced as IP, but truncated, malformed, or deeper than the parser looks (more than two
+    /// VLAN tags, more than six IPv6 extension headers): passed on.
     Unparsed = 5,
-    /// A fragment after the first, without a port: passed on.
+    /// A fragment, the first one too: passed on, reassembled behind the hook.
     Fragment = 6,
     /// For a gateway port, but no worker could take it: passed on, the kernel answers.
     NoListener = 7,

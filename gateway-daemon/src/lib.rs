@@ -21,5 +21,5 @@ pub mod request;
 pub mod route;
 pub mod settings;
 pub mod snapshot;
-mod sys;
+pub mod sys;
 pub mod telemetry;

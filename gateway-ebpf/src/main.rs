@@ -1,3 +1,110 @@
-//! The kernel half: program entry points.
+//! The kernel half: program entry points. Each reads its context, asks the pure half, counts.
 #![no_std]
 #![no_main]
+#![expect(unsafe_code, reason = "packet pointers, map pointers and kernel helpers")]
+
+mod count;
+mod maps;
+mod packet;
+mod ports;
+mod steer;
+
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use gateway_common::hook::Hook;
+use gateway_common::verdict::PacketVerdict;
+use gateway_ebpf::parse::{Parsed, parse};
+
+use crate::count::Count;
+use crate::packet::{Frame, Skb};
+
+/// Drops packets from denied sources to gateway ports, before the kernel allocates for them.
+#[xdp(frags)]
+fn gateway_xdp(context: XdpContext) -> u32 {
+    let frame = Frame::of_xdp(&context);
+    let mut count = Count::new(Hook::Xdp, packet::xdp_length(&context));
+    let verdict = match parse(&frame) {
+        Parsed::Tcp(segment) => match ports::destination(&segment) {
+            Some(port) => {
+                count.listener = port.entry.listener;
+                if ports::is_denied(&segment) {
+                    PacketVerdict::DeniedSource
+                } else {
+                    PacketVerdict::Passed
+                }
+            }
+            None => PacketVerdict::Other,
+        },
+        rest => without_port(rest),
+    };
+    count.verdict(verdict);
+    if verdict == PacketVerdict::DeniedSource { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// Hands new connections to a worker's socket.
+#[classifier]
+fn gateway_ingress(context: TcContext) -> i32 {
+    let (skb, parsed) = Skb::read(&context);
+    let mut count = Count::new(Hook::TcIngress, skb.length);
+    let verdict = match parsed {
+        Parsed::Tcp(segment) => {
+            count.segments(skb.segments, &segment);
+            match ports::destination(&segment) {
+                Some(port) => {
+                    let verdict = steer::arrived(&skb, &segment, &port);
+                    if verdict != PacketVerdict::Other {
+                        count.listener = port.entry.listener;
+                    }
+                    verdict
+                }
+                None => PacketVerdict::Other,
+            }
+        }
+        rest => without_port(rest),
+    };
+    count.verdict(verdict);
+    TC_ACT_UNSPEC
+}
+
+/// Counts what leaves a gateway port, for its listener and for its path.
+#[classifier]
+fn gateway_egress(context: TcContext) -> i32 {
+    let (skb, parsed) = Skb::read(&context);
+    let mut count = Count::new(Hook::TcEgress, skb.length);
+    let verdict = match parsed {
+        Parsed::Tcp(segment) => {
+            count.segments(skb.segments, &segment);
+            match ports::source(&segment) {
+                Some(port) => {
+                    count.listener = port.entry.listener;
+                    count.path(skb.mark);
+                    PacketVerdict::Passed
+                }
+                None => PacketVerdict::Other,
+            }
+        }
+        rest => without_port(rest),
+    };
+    count.verdict(verdict);
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn without_port(parsed: Parsed) -> PacketVerdict {
+    match parsed {
+        Parsed::Fragment => PacketVerdict::Fragment,
+        Parsed::Unparsed => PacketVerdict::Unparsed,
+        Parsed::Other | Parsed::Tcp(_) => PacketVerdict::Other,
+    }
+}
+
+/// What the kernel asks for before it allows helpers of GPL code.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

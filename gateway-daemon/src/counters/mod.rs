@@ -1,1 +1,25 @@
-//! Stub of the skeleton.
+//! Counters: packets per (hook, listener), requests per path, wire bytes per path.
+//!
+//! They live in memory that the kernel half and `bpftool` share (BPF arrays, mapped), or in an
+//! anonymous mapping of the same form with `--datapath off`. Nothing here makes a system call to
+//! count or to read. `docs/counters.md` explains every field.
+//!
+//! - [`Regions`]: the five mapped arrays. Cheap to clone.
+//! - [`WorkerCounters`]: a worker's writing end, one per worker.
+//! - [`PathSlots`], [`ListenerSlots`]: which name has which row; the control thread's.
+//! - [`Totals`]: sums over CPUs and workers, for observers.
+//!
+//! Must not know: aya, HTTP, configuration. Who has the maps' file descriptors (`bpf`) maps them.
+
+mod daemon;
+mod kernel;
+mod regions;
+mod render;
+mod slots;
+mod totals;
+
+pub use daemon::WorkerCounters;
+pub use regions::{RegionError, Regions};
+pub use render::{json, table};
+pub use slots::{Assignment, ListenerSlot, ListenerSlots, PathSlots};
+pub use totals::{ListenerTotals, PathTotals, Totals};

@@ -1,0 +1,215 @@
+//! What can go wrong between the daemon and the kernel, and what to do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+
+use crate::counters::RegionError;
+
+/// The end of every message about the datapath that cannot start.
+const WITHOUT: &str = "or serve without the kernel half: --datapath off";
+
+/// Why the kernel half cannot be loaded, attached or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BpfError {
+    /// This binary has only the stub.
+    #[error(
+        "this gateway-daemon was built without the kernel object ({reason}): run `cargo xtask \
+         setup`, then build again, {WITHOUT}"
+    )]
+    NoKernelObject {
+        /// Why the build left it out.
+        reason: &'static str,
+    },
+    /// More workers than rows.
+    #[error("--workers {workers} is out of range: use 1 to {most}")]
+    Workers {
+        /// What was asked for.
+        workers: u32,
+        /// What the layout allows.
+        most: u32,
+    },
+    /// More CPUs than rows.
+    #[error(
+        "this machine may have {cpus} CPUs, more than the {most} that can be counted: {WITHOUT}"
+    )]
+    Cpus {
+        /// Possible CPUs.
+        cpus: usize,
+        /// What the layout allows.
+        most: u32,
+    },
+    /// No BPF file system where the pins go.
+    #[error(
+        "{} is not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`, {WITHOUT}",
+        path.display()
+    )]
+    NoBpffs {
+        /// The nearest existing directory of the pin path.
+        path: PathBuf,
+    },
+    /// The pin directory cannot be made or read.
+    #[error("cannot {action} {}: {source}; {WITHOUT}", path.display())]
+    PinDirectory {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another daemon holds the pins.
+    #[error(
+        "another gateway-daemon uses {}: stop it first, {WITHOUT}",
+        directory.display()
+    )]
+    Busy {
+        /// The pin directory.
+        directory: PathBuf,
+    },
+    /// A pinned map has another layout.
+    #[error(
+        "the pinned map {} has {property} {found}, this version needs {expected}: another version \
+         made it. `gateway-daemon unload` removes it with its counts, {WITHOUT}",
+        path.display()
+    )]
+    Layout {
+        /// The pin.
+        path: PathBuf,
+        /// What differs.
+        property: &'static str,
+        /// In the pinned map.
+        found: String,
+        /// In this version.
+        expected: String,
+    },
+    /// The kernel refused for lack of privilege.
+    #[error(
+        "the kernel refuses to {action} (operation not permitted): run as root or with \
+         CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW, {WITHOUT}"
+    )]
+    NotPermitted {
+        /// What was tried.
+        action: String,
+        /// The kernel's answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The kernel refused the object, a map or a program.
+    #[error(
+        "the kernel cannot {action}: {}; it needs Linux 6.1 or later with BPF, BTF and TC \
+         (CONFIG_BPF_SYSCALL, CONFIG_DEBUG_INFO_BTF, CONFIG_NET_CLS_ACT), {WITHOUT}",
+        chain(source.as_ref())
+    )]
+    Kernel {
+        /// What was tried.
+        action: String,
+        /// The kernel's answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// No such interface.
+    #[error("interface {interface} does not exist: see `ip link` for --interface, {WITHOUT}")]
+    NoInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// Not a link layer that the parser knows.
+    #[error(
+        "interface {interface} does not carry Ethernet frames (ARP hardware type {kind}): choose \
+         another --interface, {WITHOUT}"
+    )]
+    NotEthernet {
+        /// Its name.
+        interface: String,
+        /// From `/sys/class/net/<interface>/type`.
+        kind: String,
+    },
+    /// Somebody else's XDP program.
+    #[error(
+        "interface {interface} has an XDP program already: `ip link show {interface}` names it, \
+         `ip link set dev {interface} xdp off` removes it, {WITHOUT}"
+    )]
+    XdpBusy {
+        /// Its name.
+        interface: String,
+    },
+    /// A map could not be written or mapped.
+    #[error("cannot {action} map {map}: {}", chain(source.as_ref()))]
+    Map {
+        /// What was tried.
+        action: &'static str,
+        /// The map's name.
+        map: &'static str,
+        /// The kernel's answer.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The daemon never ran, or was unloaded.
+    #[error(
+        "there are no counters at {}: no gateway-daemon with the kernel half ran here since the \
+         last boot or `unload`",
+        path.display()
+    )]
+    NotPinned {
+        /// The missing pin.
+        path: PathBuf,
+    },
+    /// The mapped counters do not fit together.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+}
+
+impl BpfError {
+    /// Sorts aya's answer to loading the object.
+    pub(super) fn from_load(error: EbpfError) -> Self {
+        Self::kernel("load the kernel object", error)
+    }
+
+    /// Sorts aya's answer to loading or attaching a program.
+    pub(super) fn from_program(action: String, error: ProgramError) -> Self {
+        Self::kernel(action, error)
+    }
+
+    pub(super) fn map(action: &'static str, map: &'static str, error: MapError) -> Self {
+        Self::Map { action, map, source: error.into() }
+    }
+
+    fn kernel(action: impl Into<String>, error: impl Error + Send + Sync + 'static) -> Self {
+        let (action, not_permitted) = (action.into(), errno(&error) == Some(libc::EPERM));
+        let source = error.into();
+        if not_permitted {
+            Self::NotPermitted { action, source }
+        } else {
+            Self::Kernel { action, source }
+        }
+    }
+}
+
+/// The system error at the root of `error`, if there is one.
+pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut error = Some(error);
+    while let Some(current) = error {
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        error = current.source();
+    }
+    None
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let next = current.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = current.source();
+    }
+    text
+}

@@ -1,0 +1,230 @@
+//! The open maps: all that can still be done after privileges are given up.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, SockMap};
+use aya::{Ebpf, Pod};
+use gateway_common::abi::{self, map};
+use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, PortFilter, worker_socket};
+
+use super::{BpfError, pins};
+use crate::counters::ListenerSlot;
+use crate::model::policy::Cidr;
+use crate::sys::mmap::Mapping;
+
+/// The open maps of a loaded object. Everything here works without privilege.
+///
+/// One owner writes: the control thread.
+pub struct Maps {
+    workers: u32,
+    /// Secret of the flow hash, new with every load.
+    seed: u64,
+    /// What `GATEWAY_PORTS` holds, in order, so that a port's filter bits can be worked out.
+    steered: BTreeMap<GatewayPort, ListenerSlot>,
+    gateway_ports: HashMap<MapData, GatewayPort, GatewayPortEntry>,
+    port_filter: Array<MapData, u64>,
+    worker_sockets: SockMap<MapData>,
+    deny_v4: LpmTrie<MapData, [u8; 4], u32>,
+    deny_v6: LpmTrie<MapData, [u8; 16], u32>,
+    arrays: BTreeMap<&'static str, MapData>,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf, workers: u32) -> Result<Self, BpfError> {
+        let arrays = [
+            map::REQUEST_COUNTERS,
+            map::PACKET_COUNTERS,
+            map::WIRE_COUNTERS,
+            map::PATH_NAMES,
+            map::LISTENER_NAMES,
+        ]
+        .into_iter()
+        .map(|name| match ebpf.take_map(name) {
+            Some(Map::Array(data)) => Ok((name, data)),
+            _ => Err(missing(name)),
+        })
+        .collect::<Result<_, _>>()?;
+        Ok(Self {
+            workers,
+            seed: RandomState::new().hash_one(workers),
+            steered: BTreeMap::new(),
+            gateway_ports: typed(ebpf, map::GATEWAY_PORTS)?,
+            port_filter: typed(ebpf, map::PORT_FILTER)?,
+            worker_sockets: typed(ebpf, map::WORKER_SOCKETS)?,
+            deny_v4: typed(ebpf, map::DENY_SOURCES_V4)?,
+            deny_v6: typed(ebpf, map::DENY_SOURCES_V6)?,
+            arrays,
+        })
+    }
+
+    /// Empties steering and sockets, which are this process's, and sets the deny list.
+    pub(super) fn reset(&mut self, deny_sources: &[Cidr]) -> Result<(), BpfError> {
+        self.clear_steering()?;
+        for index in 0..2 * abi::MAX_WORKERS {
+            absent(map::WORKER_SOCKETS, self.worker_sockets.clear_index(&index))?;
+        }
+        clear_trie(map::DENY_SOURCES_V4, &mut self.deny_v4)?;
+        clear_trie(map::DENY_SOURCES_V6, &mut self.deny_v6)?;
+        deny_sources.iter().try_for_each(|&cidr| self.deny(cidr))
+    }
+
+    /// Takes connections for (addresses, port) to this listener slot from now on. No addresses:
+    /// every local address, of both families. The workers' sockets must be set before.
+    ///
+    /// Connections that exist are not touched, whichever slot they came by.
+    pub fn steer(
+        &mut self,
+        listener: ListenerSlot,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> Result<(), BpfError> {
+        let entry =
+            GatewayPortEntry { listener: listener.0, workers: self.workers, seed: self.seed };
+        for key in keys(addresses, port) {
+            self.gateway_ports
+                .insert(key, entry, 0)
+                .map_err(|error| BpfError::map("write", map::GATEWAY_PORTS, error))?;
+            self.steered.insert(key, listener);
+        }
+        self.filter(port)
+    }
+
+    /// Takes no further connections for (addresses, port). Those that exist go on.
+    pub fn unsteer(&mut self, addresses: &[IpAddr], port: u16) -> Result<(), BpfError> {
+        let keys = keys(addresses, port);
+        for key in &keys {
+            self.steered.remove(key);
+        }
+        self.filter(port)?;
+        for key in keys {
+            absent(map::GATEWAY_PORTS, self.gateway_ports.remove(&key))?;
+        }
+        Ok(())
+    }
+
+    /// What is steered now.
+    pub fn steered(&self) -> impl Iterator<Item = (GatewayPort, ListenerSlot)> {
+        self.steered.iter().map(|(&key, &slot)| (key, slot))
+    }
+
+    /// Enters a worker's listening socket of a family. Closing the socket empties the slot.
+    pub fn set_worker_socket(
+        &mut self,
+        worker: u32,
+        family: Family,
+        socket: &impl AsFd,
+    ) -> Result<(), BpfError> {
+        if worker >= self.workers {
+            return Err(BpfError::Workers { workers: worker + 1, most: self.workers });
+        }
+        self.worker_sockets
+            .set(worker_socket(family, worker), &socket.as_fd(), 0)
+            .map_err(|error| BpfError::map("write", map::WORKER_SOCKETS, error))
+    }
+
+    /// Maps an array of counters or names into memory, for [`crate::counters::Regions::open`].
+    pub fn region(&self, name: &'static str) -> Result<Mapping, BpfError> {
+        let data = self.arrays.get(name).ok_or_else(|| missing(name))?;
+        pins::region(name, data)
+    }
+
+    /// Empties `GATEWAY_PORTS`: nothing is steered.
+    pub(super) fn clear_steering(&mut self) -> Result<(), BpfError> {
+        let failed = |error| BpfError::map("clear", map::PORT_FILTER, error);
+        for row in 0..PortFilter::ROWS {
+            if self.port_filter.get(&row, 0).map_err(failed)? != 0 {
+                self.port_filter.set(row, 0, 0).map_err(failed)?;
+            }
+        }
+        self.steered.clear();
+        let keys: Vec<_> = self.gateway_ports.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            absent(map::GATEWAY_PORTS, self.gateway_ports.remove(&key))?;
+        }
+        Ok(())
+    }
+
+    fn deny(&mut self, cidr: Cidr) -> Result<(), BpfError> {
+        let length = u32::from(cidr.prefix());
+        let address = cidr.address();
+        // A block inside `::ffff:0:0/96` means IPv4 sources, whose packets are looked up as such.
+        let (address, length) = match (address.to_canonical(), length.checked_sub(96)) {
+            (canonical @ IpAddr::V4(_), Some(rest)) if address.is_ipv6() => (canonical, rest),
+            _ => (address, length),
+        };
+        let (name, result) = match address {
+            IpAddr::V4(address) => {
+                let key = Key::new(length, address.octets());
+                (map::DENY_SOURCES_V4, self.deny_v4.insert(&key, 1, 0))
+            }
+            IpAddr::V6(address) => {
+                let key = Key::new(length, address.octets());
+                (map::DENY_SOURCES_V6, self.deny_v6.insert(&key, 1, 0))
+            }
+        };
+        result.map_err(|error| BpfError::map("write", name, error))
+    }
+
+    /// Writes the two filter bits of a port as `steered` has it.
+    fn filter(&mut self, port: u16) -> Result<(), BpfError> {
+        let PortFilter { row, shift } = PortFilter::of(port);
+        let bits = self.steered.keys().filter(|key| key.port == port).fold(0, |bits, key| {
+            let any = Ipv6Addr::from(key.address).to_canonical().is_unspecified();
+            bits | if any { PortFilter::ANY_ADDRESS } else { PortFilter::NAMED_ADDRESS }
+        });
+        let failed = |error| BpfError::map("write", map::PORT_FILTER, error);
+        let word = self.port_filter.get(&row, 0).map_err(failed)?;
+        let word = word & !(PortFilter::MASK << shift) | bits << shift;
+        self.port_filter.set(row, word, 0).map_err(failed)
+    }
+}
+
+/// The keys of (addresses, port).
+fn keys(addresses: &[IpAddr], port: u16) -> Vec<GatewayPort> {
+    let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let addresses = if addresses.is_empty() { &any } else { addresses };
+    let key = |address: &IpAddr| {
+        let (address, family) = match address {
+            IpAddr::V4(address) => (address.to_ipv6_mapped(), Family::V4),
+            IpAddr::V6(address) => (*address, Family::V6),
+        };
+        GatewayPort { address: address.octets(), port, family: family.number() }
+    };
+    addresses.iter().map(key).collect()
+}
+
+fn clear_trie<K: Pod>(
+    name: &'static str,
+    trie: &mut LpmTrie<MapData, K, u32>,
+) -> Result<(), BpfError> {
+    let keys: Vec<_> = trie.keys().filter_map(Result::ok).collect();
+    keys.iter().try_for_each(|key| absent(name, trie.remove(key)))
+}
+
+/// Takes the removal of what is not there for done.
+fn absent(name: &'static str, result: Result<(), MapError>) -> Result<(), BpfError> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(error) if matches!(super::error::errno(&error), Some(libc::ENOENT | libc::EINVAL)) => {
+            Ok(())
+        }
+        Err(error) => Err(BpfError::map("clear", name, error)),
+    }
+}
+
+fn typed<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+    M::try_from(map).map_err(|error| BpfError::map("open", name, error))
+}
+
+fn missing(name: &'static str) -> BpfError {
+    let error = MapError::InvalidName { name: name.to_owned() };
+    BpfError::map("find in the kernel object", name, error)
+}

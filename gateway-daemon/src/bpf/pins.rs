@@ -1,0 +1,274 @@
+//! Pins: the maps' names in the BPF file system, and whether what stands there may be used.
+//!
+//! aya opens a pinned map without looking at it, and a larger value would then be written past the
+//! end of ours. So type, sizes and flags are compared first; the layout version is in the path.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+
+use aya::maps::{MapData, MapError, MapInfo, MapType};
+use gateway_common::abi::{self, map};
+use gateway_common::counters::{
+    PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
+};
+use gateway_common::path::PathName;
+use gateway_common::steering::{
+    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, WORKER_SOCKETS,
+};
+
+use super::BpfError;
+use super::error::errno;
+use super::maps::Maps;
+use crate::sys::mmap::Mapping;
+use crate::sys::mount;
+
+/// Where the old request counters stand while their rows move to a larger map.
+const MIGRATING: &str = "REQUEST_COUNTERS_OLD";
+
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
+
+/// What a map of this version looks like.
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub(super) name: &'static str,
+    kind: MapType,
+    key: usize,
+    value: usize,
+    entries: u32,
+    flags: u32,
+}
+
+/// Every map, for so many workers and CPUs.
+pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 10] {
+    let array = |name, value, entries| Spec {
+        name,
+        kind: MapType::Array,
+        key: 4,
+        value,
+        entries,
+        flags: MMAPABLE,
+    };
+    let deny = |name, address: usize| Spec {
+        name,
+        kind: MapType::LpmTrie,
+        key: 4 + address,
+        value: 4,
+        entries: abi::MAX_DENY_SOURCES,
+        flags: NO_PREALLOC,
+    };
+    [
+        array(map::REQUEST_COUNTERS, size_of::<RequestCounters>(), workers * abi::MAX_PATHS),
+        array(map::PACKET_COUNTERS, size_of::<PacketCounters>(), cpus * PACKET_ROWS_PER_CPU),
+        array(map::WIRE_COUNTERS, size_of::<WireCounters>(), cpus * abi::MAX_PATHS),
+        array(map::PATH_NAMES, size_of::<PathName>(), abi::MAX_PATHS),
+        array(map::LISTENER_NAMES, size_of::<ListenerName>(), abi::MAX_LISTENERS),
+        Spec { flags: 0, ..array(map::PORT_FILTER, size_of::<u64>(), PortFilter::ROWS) },
+        Spec {
+            name: map::GATEWAY_PORTS,
+            kind: MapType::Hash,
+            key: size_of::<GatewayPort>(),
+            value: size_of::<GatewayPortEntry>(),
+            entries: abi::MAX_GATEWAY_PORTS,
+            flags: 0,
+        },
+        Spec {
+            name: map::WORKER_SOCKETS,
+            kind: MapType::SockMap,
+            key: 4,
+            value: 4,
+            entries: WORKER_SOCKETS,
+            flags: 0,
+        },
+        deny(map::DENY_SOURCES_V4, 4),
+        deny(map::DENY_SOURCES_V6, 16),
+    ]
+}
+
+impl Spec {
+    /// Compares a pinned map with this version's.
+    fn check(&self, path: &Path, found: &MapInfo) -> Result<(), BpfError> {
+        let kind = found.map_type().map_err(|error| BpfError::map("read", self.name, error))?;
+        let differs = |property, found: String, expected: String| {
+            if found == expected {
+                return Ok(());
+            }
+            Err(BpfError::Layout { path: path.to_owned(), property, found, expected })
+        };
+        differs("type", format!("{kind:?}"), format!("{:?}", self.kind))?;
+        differs("key size", found.key_size().to_string(), self.key.to_string())?;
+        differs("value size", found.value_size().to_string(), self.value.to_string())?;
+        differs("flags", found.map_flags().to_string(), self.flags.to_string())?;
+        if self.name == map::REQUEST_COUNTERS && found.max_entries().is_multiple_of(abi::MAX_PATHS)
+        {
+            // Rows of more or fewer workers: see `PinDirectory::check`.
+            return Ok(());
+        }
+        differs("entries", found.max_entries().to_string(), self.entries.to_string())
+    }
+}
+
+/// The pin directory, held by a lock that the kernel gives back when the process ends.
+#[derive(Debug)]
+pub(super) struct PinDirectory {
+    path: PathBuf,
+    /// Open and locked.
+    _lock: File,
+}
+
+impl PinDirectory {
+    /// Makes the directory if it is missing and locks it.
+    pub(super) fn take(path: &Path) -> Result<Self, BpfError> {
+        let failed =
+            |action, source| BpfError::PinDirectory { action, path: path.to_owned(), source };
+        let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path);
+        if !mount::is_bpffs(existing).map_err(|source| failed("examine", source))? {
+            return Err(BpfError::NoBpffs { path: existing.to_owned() });
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| failed("create", source))?;
+        let lock = File::open(path).map_err(|source| failed("open", source))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(BpfError::Busy { directory: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(failed("lock", source)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Compares every pinned map. Answers how many workers the request counters must have rows
+    /// for, and what to copy if the pinned ones have fewer.
+    pub(super) fn check(
+        &self,
+        specs: &[Spec],
+        workers: u32,
+    ) -> Result<(u32, Option<Migration>), BpfError> {
+        let mut rows = workers;
+        for spec in specs {
+            let path = self.path.join(spec.name);
+            if let Some(found) = info(spec.name, &path)? {
+                spec.check(&path, &found)?;
+                if spec.name == map::REQUEST_COUNTERS {
+                    rows = found.max_entries() / abi::MAX_PATHS;
+                }
+            }
+        }
+        let (pin, old) = (self.path.join(map::REQUEST_COUNTERS), self.path.join(MIGRATING));
+        let interrupted = info(map::REQUEST_COUNTERS, &old)?;
+        if rows >= workers {
+            return Ok((rows, interrupted.map(|_| Migration { old })));
+        }
+        if interrupted.is_some() {
+            // The copy was never finished, so the smaller map is newer and has not been counted in.
+            fs::remove_file(&pin)
+        } else {
+            fs::rename(&pin, &old)
+        }
+        .map_err(|source| BpfError::PinDirectory {
+            action: "replace",
+            path: pin,
+            source,
+        })?;
+        Ok((workers, Some(Migration { old })))
+    }
+}
+
+/// Request counters of fewer workers, to be copied into a larger map.
+#[derive(Debug)]
+pub(super) struct Migration {
+    old: PathBuf,
+}
+
+impl Migration {
+    /// Copies the rows and removes the old map. Rows of one worker stand together, so the old
+    /// array is the new one's beginning.
+    pub(super) fn finish(self, maps: &Maps) -> Result<(), BpfError> {
+        let old = region_at(map::REQUEST_COUNTERS, &self.old)?;
+        let new = maps.region(map::REQUEST_COUNTERS)?;
+        for (to, from) in new.words().iter().zip(old.words()) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        fs::remove_file(&self.old).map_err(|source| BpfError::PinDirectory {
+            action: "remove",
+            path: self.old,
+            source,
+        })
+    }
+}
+
+/// Maps a pinned array of counters or names into memory, for reading, also while the daemon is
+/// down. `directory` is where the maps are pinned: [`abi::PIN_DIRECTORY`] unless the daemon was
+/// told otherwise. Use it with [`crate::counters::Regions::open`].
+pub fn pinned_region(directory: &Path, name: &'static str) -> Result<Mapping, BpfError> {
+    let path = directory.join(name);
+    let Some(found) = info(name, &path)? else { return Err(BpfError::NotPinned { path }) };
+    for spec in specs(1, 1).iter().filter(|spec| spec.name == name) {
+        // The number of rows depends on the machine and the workers; `Regions` checks it.
+        Spec { entries: found.max_entries(), ..*spec }.check(&path, &found)?;
+    }
+    region_at(name, &path)
+}
+
+/// Removes every pin, and with them the counts. Answers what was removed; nothing if there was
+/// nothing. Fails while a daemon uses them.
+pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, BpfError> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let pins = PinDirectory::take(directory)?;
+    let mut removed = Vec::new();
+    for path in names().chain([MIGRATING]).map(|name| pins.path().join(name)) {
+        match fs::remove_file(&path) {
+            Ok(()) => removed.push(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(BpfError::PinDirectory { action: "remove", path, source }),
+        }
+    }
+    // The directories too, where nothing else is in them.
+    for path in [Some(directory), directory.parent()].into_iter().flatten() {
+        if fs::remove_dir(path).is_err() {
+            break;
+        }
+        removed.push(path.to_owned());
+    }
+    Ok(removed)
+}
+
+/// The names of every pinned map.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    specs(1, 1).into_iter().map(|spec| spec.name)
+}
+
+/// What a pin leads to; none if there is none.
+fn info(name: &'static str, path: &Path) -> Result<Option<MapInfo>, BpfError> {
+    match MapInfo::from_pin(path) {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(BpfError::map("open the pinned", name, error)),
+    }
+}
+
+fn region_at(name: &'static str, path: &Path) -> Result<Mapping, BpfError> {
+    let data = MapData::from_pin(path).map_err(|error| BpfError::map("open", name, error))?;
+    region(name, &data)
+}
+
+/// Maps an array into memory, whole.
+pub(super) fn region(name: &'static str, data: &MapData) -> Result<Mapping, BpfError> {
+    let failed = |error: MapError| BpfError::map("map into memory", name, error);
+    let info = data.info().map_err(failed)?;
+    let words = info.value_size() as usize / 8 * info.max_entries() as usize;
+    Mapping::of_file(data.fd().as_fd(), words).map_err(|error| failed(error.into()))
+}

@@ -1,0 +1,95 @@
+//! Shared memory as words: a memory-mapped BPF array, or an anonymous mapping of the same form.
+#![expect(unsafe_code, reason = "mmap(2), and a slice over what it returned")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::AtomicU64;
+
+/// Memory that others (the kernel, other processes) may read and write while we do.
+///
+/// It is seen only as aligned 64-bit words with atomic access, so that no write of another's can
+/// break a rule of the language.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<AtomicU64>,
+    words: usize,
+}
+
+// SAFETY: the memory stays mapped as long as the value lives, is not tied to a thread, and is
+// reached through atomics only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `words` words of a file: a BPF array made with `BPF_F_MMAPABLE`.
+    pub fn of_file(file: BorrowedFd<'_>, words: usize) -> io::Result<Self> {
+        Self::map(words, libc::MAP_SHARED, file.as_raw_fd())
+    }
+
+    /// Zeroed memory of this process alone.
+    pub fn anonymous(words: usize) -> io::Result<Self> {
+        Self::map(words, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    }
+
+    fn map(words: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
+        let bytes = words.checked_mul(8).ok_or(io::ErrorKind::InvalidInput)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, fd, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { base, words })
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: `base` is page-aligned and maps `words` words until drop; any bit pattern is a
+        // valid AtomicU64, and all access to them, the kernel's too, is by whole aligned words.
+        unsafe { slice::from_raw_parts(self.base.as_ptr(), self.words) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length, and no borrow of it outlives `self`.
+        let _unmapped = unsafe { libc::munmap(self.base.as_ptr().cast(), self.words * 8) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[test]
+    fn anonymous_memory_is_zero_and_keeps_what_is_stored() {
+        let mapping = Mapping::anonymous(1000).unwrap();
+        assert_eq!(mapping.words().len(), 1000);
+        assert!(mapping.words().iter().all(|word| word.load(Relaxed) == 0));
+        mapping.words()[999].store(7, Relaxed);
+        assert_eq!(mapping.words()[999].load(Relaxed), 7);
+    }
+
+    #[test]
+    fn two_mappings_of_a_file_share_their_words() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        let one = Mapping::of_file(file.as_fd(), 512).unwrap();
+        let two = Mapping::of_file(file.as_fd(), 512).unwrap();
+        one.words()[3].store(9, Relaxed);
+        assert_eq!(two.words()[3].load(Relaxed), 9);
+    }
+
+    #[test]
+    fn a_failed_mapping_is_an_error() {
+        assert!(Mapping::anonymous(usize::MAX).is_err());
+        assert!(Mapping::anonymous(0).is_err());
+    }
+}

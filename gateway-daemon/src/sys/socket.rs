@@ -1,0 +1,80 @@
+//! Listening sockets and socket marks. No unsafe code here: socket2 has it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+
+use gateway_common::steering::Family;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Connections that the kernel completes for us before they are accepted. The kernel cuts it to
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A worker's own listening socket: on loopback, on a port of the kernel's choice. Connections
+/// reach it by steering; their local address is the one that the client asked for.
+///
+/// A process on this machine can connect to it directly: refuse connections whose local port is
+/// not a listener's.
+pub fn worker_listener(family: Family) -> io::Result<std::net::TcpListener> {
+    let address: IpAddr = match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    listen(SocketAddr::new(address, 0), false)
+}
+
+/// A listening socket on a listener's own address, for `--datapath off`. Every worker opens one of
+/// its own (`SO_REUSEPORT`), and the kernel spreads connections over them.
+pub fn shared_listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    listen(address, true)
+}
+
+fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // `[::]` beside `0.0.0.0`, each with sockets of its own.
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets the mark that TC egress reads (see `gateway_common::path::mark`). Needs `CAP_NET_RAW` or
+/// `CAP_NET_ADMIN`; a system call, so call it only when the mark differs from the last one.
+pub fn set_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
+    SockRef::from(socket).set_mark(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn worker_listeners_have_ports_of_their_own() {
+        for family in [Family::V4, Family::V6] {
+            let one = worker_listener(family).unwrap().local_addr().unwrap();
+            let two = worker_listener(family).unwrap().local_addr().unwrap();
+            assert!(one.ip().is_loopback(), "{family:?}");
+            assert_ne!(one.port(), 0, "{family:?}");
+            assert_eq!(one.is_ipv4(), two.is_ipv4(), "{family:?}");
+        }
+    }
+
+    #[test]
+    fn shared_listeners_share_a_port_and_families_do_not_clash() {
+        let first = shared_listener("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let _second = shared_listener(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        let _third = shared_listener(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).unwrap();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+}

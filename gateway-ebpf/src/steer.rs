@@ -1,0 +1,237 @@
+//! Steering: hands a new connection to a worker's listening socket. The only caller of the socket
+//! helpers.
+//!
+//! Gateway ports are bound by nobody, so what the kernel's lookup finds for one is a connection
+//! that exists; only where it finds none is there something to do:
+//!
+//! - A SYN goes to a worker, unless its tuple is known: giving it to a listener while the old
+//!   connection is in TIME_WAIT leaves the client hanging. The kernel answers it then.
+//! - With SYN cookies in use the final ACK of a handshake has no socket either, and goes to the
+//!   worker that sent the cookie.
+//! - Every other segment is left to the kernel, which finds the connection by itself, with the
+//!   route that it remembers for it.
+
+use core::ptr;
+
+use aya_ebpf::bindings::{
+    BPF_F_CURRENT_NETNS, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_TCP_LISTEN,
+    bpf_sock,
+};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::{
+    bpf_fib_lookup, bpf_map_lookup_elem, bpf_sk_assign, bpf_sk_release, bpf_skc_lookup_tcp,
+    bpf_tcp_check_syncookie,
+};
+use gateway_common::steering::{Family, GatewayPortEntry, worker_socket};
+use gateway_common::verdict::PacketVerdict;
+use gateway_ebpf::classify::Arrival;
+use gateway_ebpf::flow;
+use gateway_ebpf::parse::Segment;
+
+use crate::maps::WORKER_SOCKETS;
+use crate::packet::Skb;
+use crate::ports::Port;
+
+const TCP_HEADER: usize = 20;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+
+/// A segment arrived for a gateway port: steers it if it opens a connection.
+#[inline(always)]
+pub(crate) fn arrived(skb: &Skb, segment: &Segment, port: &Port) -> PacketVerdict {
+    match segment.arrival() {
+        Arrival::Opens => {
+            if is_known(skb, segment) {
+                PacketVerdict::Established
+            } else if !port.named && !is_local(skb, segment) {
+                // On its way through this node. Assigned to a socket it would be dropped.
+                PacketVerdict::Other
+            } else {
+                match Listener::of(segment, port.entry) {
+                    Some(listener) => listener.take(skb),
+                    None => PacketVerdict::NoListener,
+                }
+            }
+        }
+        Arrival::Acknowledges => match Listener::of(segment, port.entry) {
+            Some(listener) => {
+                // The check is a comparison of times unless cookies were sent lately.
+                if listener.sent_cookie(skb, segment) && !is_known(skb, segment) {
+                    listener.take(skb)
+                } else {
+                    PacketVerdict::Established
+                }
+            }
+            None => PacketVerdict::Established,
+        },
+        Arrival::Continues => PacketVerdict::Established,
+    }
+}
+
+/// A worker's listening socket. It holds a reference, which the verifier wants back on every path.
+struct Listener(*mut c_void);
+
+impl Listener {
+    /// The socket of the worker that a connection belongs to; none if the slot is empty.
+    #[inline(always)]
+    fn of(segment: &Segment, entry: &GatewayPortEntry) -> Option<Self> {
+        let worker = flow::worker(segment, entry.workers, entry.seed);
+        let index = worker_socket(segment.family, worker);
+        let map = (&raw const WORKER_SOCKETS).cast_mut().cast();
+        // SAFETY: the map is a sockmap with u32 keys.
+        let socket = unsafe { bpf_map_lookup_elem(map, (&raw const index).cast()) };
+        if socket.is_null() { None } else { Some(Self(socket)) }
+    }
+
+    /// Hands the packet over.
+    #[inline(always)]
+    fn take(self, skb: &Skb) -> PacketVerdict {
+        // SAFETY: the context is the kernel's, the socket was found by `of`.
+        let assigned = unsafe { bpf_sk_assign(skb.context.cast(), self.0, 0) };
+        if assigned == 0 { PacketVerdict::Steered } else { PacketVerdict::NoListener }
+    }
+
+    /// Whether an ACK answers a SYN cookie of this listener.
+    #[inline(always)]
+    fn sent_cookie(&self, skb: &Skb, segment: &Segment) -> bool {
+        let length = match segment.family {
+            Family::V4 => IPV4_HEADER,
+            Family::V6 => IPV6_HEADER,
+        };
+        let Some(network) = skb.frame.pointer(segment.network, length) else { return false };
+        let Some(transport) = skb.frame.pointer(segment.transport, TCP_HEADER) else {
+            return false;
+        };
+        // SAFETY: the socket was found by `of`; `pointer` checked that the headers are there.
+        let checked = unsafe {
+            bpf_tcp_check_syncookie(
+                self.0,
+                network.cast_mut(),
+                length as u32,
+                transport.cast_mut().cast(),
+                TCP_HEADER as u32,
+            )
+        };
+        checked == 0
+    }
+}
+
+impl Drop for Listener {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: found by `of`, released once.
+        unsafe { bpf_sk_release(self.0) };
+    }
+}
+
+/// Whether the kernel has a socket for the segment's connection: established, half open or in
+/// TIME_WAIT. A listener does not count.
+#[inline(always)]
+fn is_known(skb: &Skb, segment: &Segment) -> bool {
+    #[repr(C)]
+    struct Tuple<const N: usize> {
+        source: [u8; N],
+        destination: [u8; N],
+        source_port: [u8; 2],
+        destination_port: [u8; 2],
+    }
+    let (source_port, destination_port) =
+        (segment.source_port.to_be_bytes(), segment.destination_port.to_be_bytes());
+    match segment.family {
+        Family::V4 => {
+            let tuple = Tuple::<4> {
+                source: last(segment.source),
+                destination: last(segment.destination),
+                source_port,
+                destination_port,
+            };
+            is_socket(skb, (&raw const tuple).cast(), size_of::<Tuple<4>>())
+        }
+        Family::V6 => {
+            let tuple = Tuple::<16> {
+                source: segment.source,
+                destination: segment.destination,
+                source_port,
+                destination_port,
+            };
+            is_socket(skb, (&raw const tuple).cast(), size_of::<Tuple<16>>())
+        }
+    }
+}
+
+#[inline(always)]
+fn is_socket(skb: &Skb, tuple: *const c_void, length: usize) -> bool {
+    // SAFETY: the context is the kernel's; `tuple` has `length` bytes, which name its family. The
+    // socket is read before its reference is given back.
+    unsafe {
+        let socket: *mut bpf_sock = bpf_skc_lookup_tcp(
+            skb.context.cast(),
+            tuple.cast_mut().cast(),
+            length as u32,
+            BPF_F_CURRENT_NETNS as u64,
+            0,
+        );
+        if socket.is_null() {
+            return false;
+        }
+        let state = ptr::read_volatile(&raw const (*socket).state);
+        bpf_sk_release(socket.cast());
+        state != BPF_TCP_LISTEN
+    }
+}
+
+/// Whether the destination is an address of this node, or the node forwards nothing.
+#[inline(always)]
+fn is_local(skb: &Skb, segment: &Segment) -> bool {
+    /// `struct bpf_fib_lookup` of the kernel.
+    #[repr(C)]
+    struct Route {
+        family: u8,
+        protocol: u8,
+        source_port: u16,
+        destination_port: u16,
+        length: u16,
+        interface: u32,
+        flow: u32,
+        source: [u8; 16],
+        destination: [u8; 16],
+        rest: [u32; 4],
+    }
+    const AF_INET: u8 = 2;
+    const AF_INET6: u8 = 10;
+    const TCP: u8 = 6;
+    let first = |address| {
+        let [a, b, c, d] = last(address);
+        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    };
+    let (family, source, destination) = match segment.family {
+        Family::V4 => (AF_INET, first(segment.source), first(segment.destination)),
+        Family::V6 => (AF_INET6, segment.source, segment.destination),
+    };
+    let mut route = Route {
+        family,
+        protocol: TCP,
+        source_port: segment.source_port.to_be(),
+        destination_port: segment.destination_port.to_be(),
+        length: 0,
+        interface: skb.interface,
+        flow: 0,
+        source,
+        destination,
+        rest: [0; 4],
+    };
+    // SAFETY: the context is the kernel's, and `route` has the layout and the size it expects.
+    let answer = unsafe {
+        bpf_fib_lookup(skb.context.cast(), (&raw mut route).cast(), size_of::<Route>() as i32, 0)
+    };
+    // "Not forwarded" is the kernel's word for local.
+    answer == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED)
+        || answer == i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED)
+}
+
+/// The IPv4 address in an IPv4-mapped one.
+#[inline(always)]
+fn last(address: [u8; 16]) -> [u8; 4] {
+    let [.., a, b, c, d] = address;
+    [a, b, c, d]
+}
