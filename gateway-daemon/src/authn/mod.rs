@@ -1,7 +1,29 @@
-//! Token checks. Pure: no clock, socket, file or log inside.
+//! Token checks (RequestAuthentication; RFC 7519). Pure: no clock, socket, file or log inside.
+//!
+//! Every token in a place that some rule reads is judged, and each check that fails has one fixed
+//! wording, that of Envoy. No token at all is not a failure: such a request has no identity, and
+//! policies decide about it.
+
+mod cache;
+mod claims;
+mod failure;
+mod json;
+mod keys;
+mod output;
+mod place;
+mod rule;
+mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use self::cache::{CacheLimits, CacheStats, TokenCache};
+
+use self::cache::Accepted;
+use self::failure::Failure;
+use self::output::Reserved;
+use self::place::{Found, Place};
+use self::rule::Rule;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Identity;
 use crate::model::jwt::JwtRule;
@@ -9,10 +31,23 @@ use crate::model::reason::Reason;
 use crate::request::RequestView;
 
 /// Every token rule that applies to one Gateway, compiled.
-pub struct Authenticator {}
+pub struct Authenticator {
+    /// Tells this compilation from any other, in [`TokenCache`].
+    id: u64,
+    /// By issuer.
+    rules: Vec<Rule>,
+    /// The places of all rules.
+    shared: Vec<Shared>,
+    /// [`Shared::place`] of each, for [`place::find`].
+    places: Vec<Place>,
+    reserved: Reserved,
+}
 
-/// A worker's verified tokens.
-pub struct TokenCache {}
+/// A place with the rules that read it.
+struct Shared {
+    place: Place,
+    readers: Vec<usize>,
+}
 
 /// A request whose tokens, if any, are all good.
 #[derive(Debug)]
@@ -30,21 +65,175 @@ pub struct Refusal {
     pub text: &'static str,
 }
 
+/// Tokens that were accepted: those of one rule, or of several that share places.
+struct Pass {
+    /// What the first token gives the request.
+    accepted: Arc<Accepted>,
+    /// Where accepted tokens stood that the upstream must not see.
+    consumed: Vec<Place>,
+}
+
 impl Authenticator {
     /// Compiles rules; the texts say what was left out of a key set and why.
-    pub fn compile(rules: Vec<JwtRule>) -> (Self, Vec<String>) {
-        drop(rules);
-        (Self {}, Vec::new())
+    pub fn compile(mut rules: Vec<JwtRule>) -> (Self, Vec<String>) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        rules.sort_by(|a, b| a.issuer.cmp(&b.issuer));
+        let (rules, notes): (Vec<_>, Vec<_>) = rules.iter().map(Rule::compile).unzip();
+        let shared = shared(&rules);
+        let compiled = Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            places: shared.iter().map(|s| s.place.clone()).collect(),
+            shared,
+            reserved: Reserved::new(rules.iter().flat_map(|rule| rule.outputs.names())),
+            rules,
+        };
+        (compiled, notes.into_iter().flatten().collect())
     }
 
     /// Checks the request's tokens, strips and writes headers as the rules say.
+    ///
+    /// A CORS preflight is not asked for tokens (browsers send none with it), but may not bring
+    /// output headers either.
     pub fn authenticate(
         &self,
         view: &mut RequestView,
         now: UnixSeconds,
         cache: &mut TokenCache,
     ) -> Result<Authenticated, Refusal> {
-        let _ = (view, now, cache);
-        Ok(Authenticated { identity: None })
+        let pass = if view.is_cors_preflight() { None } else { self.judge(view, now, cache)? };
+        self.reserved.strip(view.headers_mut());
+        let Some(Pass { accepted, consumed }) = pass else {
+            return Ok(Authenticated { identity: None });
+        };
+        for place in consumed {
+            remove(view, &place)?;
+        }
+        for (name, value) in &accepted.headers {
+            view.headers_mut().append(name.clone(), value.clone());
+        }
+        Ok(Authenticated { identity: Some(Arc::clone(&accepted.identity)) })
+    }
+
+    /// Finds the first rule that is satisfied: it finds tokens, and all of them are good for it.
+    fn judge(
+        &self,
+        view: &RequestView,
+        now: UnixSeconds,
+        cache: &mut TokenCache,
+    ) -> Result<Option<Pass>, Failure> {
+        let mut failure = None;
+        for (position, rule) in self.rules.iter().enumerate() {
+            let found = place::find(&rule.places, view);
+            match self.by_rule(position, &found, now, cache) {
+                None => {}
+                Some(Ok(pass)) => return Ok(Some(pass)),
+                // The first failure that says more than "not my issuer" is the one to tell.
+                Some(Err(why)) => {
+                    failure = match failure {
+                        None | Some(Failure::Issuer) => Some(why),
+                        told => told,
+                    };
+                }
+            }
+        }
+        let Some(failure) = failure else {
+            return Ok(None);
+        };
+        if self.rules.len() < 2 {
+            return Err(failure);
+        }
+        match self.by_issuers(view, now, cache) {
+            Ok(pass) => Ok(Some(pass)),
+            Err(why) if failure == Failure::Issuer => Err(why),
+            Err(_) => Err(failure),
+        }
+    }
+
+    /// Judges what one rule found; nothing found is no verdict. Of several bad tokens the last
+    /// one is told.
+    fn by_rule(
+        &self,
+        position: usize,
+        found: &[Found<'_>],
+        now: UnixSeconds,
+        cache: &mut TokenCache,
+    ) -> Option<Result<Pass, Failure>> {
+        let rule = &self.rules[position];
+        let mut first = None;
+        for Found { token, .. } in found.iter().rev() {
+            let judge = |known: &mut _| rule.judge(position, token, known, now);
+            match cache.judge(self.id, token, now, judge) {
+                Ok(accepted) => first = Some(accepted),
+                Err(failure) => return Some(Err(failure)),
+            }
+        }
+        let consumed = |found: &Found<'_>| rule.places[found.place].clone();
+        let consumed = if rule.forward { Vec::new() } else { found.iter().map(consumed).collect() };
+        first.map(|accepted| Ok(Pass { accepted, consumed }))
+    }
+
+    /// Judges each token by the rules of its own issuer that read its place, as is needed where
+    /// several rules share places. All of them have to be good.
+    fn by_issuers(
+        &self,
+        view: &RequestView,
+        now: UnixSeconds,
+        cache: &mut TokenCache,
+    ) -> Result<Pass, Failure> {
+        let mut first = None;
+        let mut consumed = Vec::new();
+        for Found { place, token } in place::find(&self.places, view).iter().rev() {
+            let shared = &self.shared[*place];
+            let (position, accepted) = cache.judge(self.id, token, now, |known| {
+                let judge = |position: &usize| {
+                    let verdict = self.rules[*position].judge(*position, token, known, now);
+                    verdict.map(|accepted| (*position, accepted))
+                };
+                best(shared.readers.iter().map(judge))
+            })?;
+            first = Some(accepted);
+            if !self.rules[position].forward {
+                consumed.push(shared.place.clone());
+            }
+        }
+        first.map(|accepted| Pass { accepted, consumed }).ok_or(Failure::Issuer)
+    }
+}
+
+/// The first success, else the first failure that says more than "not my issuer".
+fn best<T>(verdicts: impl Iterator<Item = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut failure = Failure::Issuer;
+    for verdict in verdicts {
+        match verdict {
+            Ok(success) => return Ok(success),
+            Err(why) if failure == Failure::Issuer => failure = why,
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+/// The places of all rules in order, each with its readers.
+fn shared(rules: &[Rule]) -> Vec<Shared> {
+    let places = rules.iter().flat_map(|rule| &rule.places).cloned().collect();
+    let readers = |place: &Place| {
+        let reads = |position: &usize| rules[*position].places.contains(place);
+        (0..rules.len()).filter(reads).collect()
+    };
+    place::in_order(places)
+        .into_iter()
+        .map(|place| Shared { readers: readers(&place), place })
+        .collect()
+}
+
+/// Removes an accepted token: the whole header, or every parameter of the name. Cookies stay.
+fn remove(view: &mut RequestView, place: &Place) -> Result<(), Refusal> {
+    match place {
+        Place::Header { name, .. } => {
+            view.headers_mut().remove(name);
+            Ok(())
+        }
+        Place::Param(name) => view.remove_param(name).map_err(|_| Failure::Form.into()),
+        Place::Cookie(_) => Ok(()),
     }
 }

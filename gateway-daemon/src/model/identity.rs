@@ -28,6 +28,22 @@ impl Claim {
         }
     }
 
+    /// Bytes that the value takes, all inside it included; allocator overhead left out.
+    pub fn bytes(&self) -> usize {
+        let inside = match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 0,
+            Self::String(text) => text.len(),
+            Self::List(items) => items.iter().map(Self::bytes).sum(),
+            Self::Object(members) => {
+                let member = |(name, value): &(Box<str>, Self)| {
+                    size_of::<Box<str>>() + name.len() + value.bytes()
+                };
+                members.iter().map(member).sum()
+            }
+        };
+        size_of::<Self>() + inside
+    }
+
     /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -45,7 +61,7 @@ pub struct Identity {
     /// Subject; empty when the token has none.
     pub subject: Box<str>,
     /// All claims: an object.
-    pub claims: Claim,
+    pub claims: Arc<Claim>,
     /// Claims that are split at blanks when they are strings.
     pub space_delimited: Arc<[Arc<str>]>,
 }

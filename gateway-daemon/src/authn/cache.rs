@@ -1,0 +1,271 @@
+//! A worker's memory of tokens: what is known of a token for as long as its rules stay the same.
+//!
+//! Two things keep it from lying. Tokens are compared whole, and an entry belongs to one compiled
+//! [`Authenticator`](super::Authenticator): after any reload no entry of before can be found. Time
+//! and audience are not remembered but checked at every use, so an entry cannot outlive its token.
+//!
+//! Tokens with a good signature and all others live in separate stores: a flood of bad ones costs
+//! good ones nothing, and each bad one costs one signature check while it is remembered.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use super::claims::Jwt;
+use super::failure::Failure;
+use crate::clock::UnixSeconds;
+use crate::model::identity::Identity;
+
+/// How much a cache may hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CacheLimits {
+    /// Tokens with a good signature; rounded up to a power of two, at least 4.
+    pub accepted: usize,
+    /// Other tokens; likewise.
+    pub refused: usize,
+    /// Bytes that tokens with a good signature may take.
+    pub accepted_bytes: usize,
+    /// Bytes that other tokens may take.
+    pub refused_bytes: usize,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self { accepted: 4096, refused: 1024, accepted_bytes: 32 << 20, refused_bytes: 4 << 20 }
+    }
+}
+
+/// What a cache did so far, and holds now.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CacheStats {
+    /// Tokens found.
+    pub hits: u64,
+    /// Tokens not found.
+    pub misses: u64,
+    /// Entries dropped for want of room.
+    pub evictions: u64,
+    /// Entries now.
+    pub entries: usize,
+    /// Bytes they take, as accounted.
+    pub bytes: usize,
+}
+
+/// A worker's known tokens.
+pub struct TokenCache {
+    accepted: Store,
+    refused: Store,
+    hasher: RandomState,
+    hits: u64,
+    misses: u64,
+}
+
+/// What an accepted token gives a request.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) identity: Arc<Identity>,
+    /// Headers for the upstream.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What is known of one token, whatever the time.
+pub(super) struct Known {
+    pub(super) jwt: Result<Jwt, Failure>,
+    /// Signature verdicts by position of the rule.
+    verdicts: Vec<(usize, Result<Arc<Accepted>, Failure>)>,
+}
+
+impl Known {
+    fn parse(token: &[u8]) -> Self {
+        Self { jwt: Jwt::parse(token), verdicts: Vec::new() }
+    }
+
+    /// The verdict of a rule about the signature, if it was asked for before.
+    pub(super) fn verdict(&self, rule: usize) -> Option<Result<Arc<Accepted>, Failure>> {
+        self.verdicts.iter().find(|(known, _)| *known == rule).map(|(_, verdict)| verdict.clone())
+    }
+
+    /// Remembers a verdict.
+    pub(super) fn remember(&mut self, rule: usize, verdict: Result<Arc<Accepted>, Failure>) {
+        self.verdicts.push((rule, verdict));
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.verdicts.iter().any(|(_, verdict)| verdict.is_ok())
+    }
+
+    fn is_expired(&self, now: UnixSeconds) -> bool {
+        self.jwt.as_ref().is_ok_and(|jwt| jwt.is_expired(now))
+    }
+
+    fn bytes(&self) -> usize {
+        let claims = self.jwt.as_ref().map_or(0, |jwt| jwt.claims.bytes());
+        let headers = self.verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref().ok());
+        let headers = headers.flat_map(|accepted| &accepted.headers);
+        claims
+            + headers
+                .map(|(_, value)| value.len() + size_of::<(HeaderName, HeaderValue)>())
+                .sum::<usize>()
+    }
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        Self::new(CacheLimits::default())
+    }
+}
+
+impl TokenCache {
+    /// An empty cache.
+    pub fn new(limits: CacheLimits) -> Self {
+        Self {
+            accepted: Store::new(limits.accepted, limits.accepted_bytes),
+            refused: Store::new(limits.refused, limits.refused_bytes),
+            hasher: RandomState::new(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// What it did so far, and holds now.
+    pub fn stats(&self) -> CacheStats {
+        CacheStats {
+            hits: self.hits,
+            misses: self.misses,
+            evictions: self.accepted.evictions + self.refused.evictions,
+            entries: self.accepted.entries + self.refused.entries,
+            bytes: self.accepted.bytes + self.refused.bytes,
+        }
+    }
+
+    /// Lets `judge` look at what is known of a token, or at what can be read off it, and keeps
+    /// what it adds. `owner` is the authenticator the token was shown to.
+    pub(super) fn judge<R>(
+        &mut self,
+        owner: u64,
+        token: &[u8],
+        now: UnixSeconds,
+        judge: impl FnOnce(&mut Known) -> R,
+    ) -> R {
+        let key = Key { hash: self.hash(owner, token), owner, token };
+        if let Some((at, known)) = self.accepted.find(&key) {
+            self.hits += 1;
+            let (verdict, expired) = (judge(known), known.is_expired(now));
+            if expired {
+                self.accepted.take(at);
+            }
+            return verdict;
+        }
+        let refused = self.refused.find(&key).map(|(at, _)| at);
+        let mut known = if let Some(known) = refused.and_then(|at| self.refused.take(at)) {
+            self.hits += 1;
+            known
+        } else {
+            self.misses += 1;
+            Known::parse(token)
+        };
+        let verdict = judge(&mut known);
+        let store = if known.is_accepted() { &mut self.accepted } else { &mut self.refused };
+        store.put(&key, known);
+        verdict
+    }
+
+    /// Hashes the end of the token, where the signature is: two tokens that share it share a
+    /// slot, which costs its holder a signature check and nobody a wrong answer.
+    fn hash(&self, owner: u64, token: &[u8]) -> u64 {
+        const END: usize = 64;
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(owner);
+        hasher.write_usize(token.len());
+        hasher.write(&token[token.len().saturating_sub(END)..]);
+        hasher.finish()
+    }
+}
+
+/// A token and whom it was shown to.
+struct Key<'t> {
+    hash: u64,
+    owner: u64,
+    token: &'t [u8],
+}
+
+/// Slots that a hash may choose among.
+const WAYS: usize = 4;
+
+/// A bounded store: slots in groups of [`WAYS`], the last used first in its group.
+struct Store {
+    slots: Vec<Option<Box<Slot>>>,
+    budget: usize,
+    bytes: usize,
+    entries: usize,
+    evictions: u64,
+    /// Where to look next for something to drop when bytes run out.
+    hand: usize,
+}
+
+struct Slot {
+    hash: u64,
+    owner: u64,
+    token: Box<[u8]>,
+    known: Known,
+    bytes: usize,
+}
+
+impl Store {
+    fn new(entries: usize, budget: usize) -> Self {
+        let slots = entries.max(WAYS).next_power_of_two();
+        let slots = std::iter::repeat_with(|| None).take(slots).collect();
+        Self { slots, budget, bytes: 0, entries: 0, evictions: 0, hand: 0 }
+    }
+
+    /// First slot of the group of a hash.
+    fn group(&self, hash: u64) -> usize {
+        let groups = self.slots.len() / WAYS;
+        // The remainder is smaller than the number of groups.
+        usize::try_from(hash % groups as u64).unwrap_or_default() * WAYS
+    }
+
+    /// Finds a token and makes it the last used of its group.
+    fn find(&mut self, key: &Key<'_>) -> Option<(usize, &mut Known)> {
+        let group = self.group(key.hash);
+        let ways = &mut self.slots[group..group + WAYS];
+        let holds = |slot: &Option<Box<Slot>>| {
+            slot.as_ref().is_some_and(|slot| {
+                slot.hash == key.hash && slot.owner == key.owner && *slot.token == *key.token
+            })
+        };
+        let at = ways.iter().position(holds)?;
+        ways[..=at].rotate_right(1);
+        ways[0].as_mut().map(|slot| (group, &mut slot.known))
+    }
+
+    /// Empties a slot.
+    fn take(&mut self, at: usize) -> Option<Known> {
+        let slot = self.slots[at].take()?;
+        self.bytes -= slot.bytes;
+        self.entries -= 1;
+        Some(slot.known)
+    }
+
+    /// Adds a token that is not there, in place of the least used of its group.
+    fn put(&mut self, key: &Key<'_>, known: Known) {
+        let bytes = size_of::<Slot>() + key.token.len() + known.bytes();
+        if bytes > self.budget / WAYS {
+            return;
+        }
+        let group = self.group(key.hash);
+        let ways = &self.slots[group..group + WAYS];
+        let at = group + ways.iter().position(Option::is_none).unwrap_or(WAYS - 1);
+        self.evictions += u64::from(self.take(at).is_some());
+        while self.bytes + bytes > self.budget {
+            self.hand = (self.hand + 1) % self.slots.len();
+            self.evictions += u64::from(self.take(self.hand).is_some());
+        }
+        let slot = Slot { hash: key.hash, owner: key.owner, token: key.token.into(), known, bytes };
+        self.slots[at] = Some(Box::new(slot));
+        self.slots[group..=at].rotate_right(1);
+        self.bytes += bytes;
+        self.entries += 1;
+    }
+}

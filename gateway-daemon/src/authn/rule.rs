@@ -1,0 +1,98 @@
+//! One compiled entry of `jwtRules`.
+
+use std::sync::Arc;
+
+use super::cache::{Accepted, Known};
+use super::claims::Jwt;
+use super::failure::Failure;
+use super::keys::KeySet;
+use super::output::Outputs;
+use super::place::{self, Place};
+use crate::clock::UnixSeconds;
+use crate::model::identity::Identity;
+use crate::model::jwt::JwtRule;
+
+/// A rule, ready to judge tokens.
+pub(super) struct Rule {
+    pub(super) issuer: Arc<str>,
+    /// Without scheme and trailing slash; empty: not checked.
+    audiences: Vec<Box<str>>,
+    keys: KeySet,
+    pub(super) places: Vec<Place>,
+    /// Whether the upstream still gets the token.
+    pub(super) forward: bool,
+    pub(super) outputs: Outputs,
+    space_delimited: Arc<[Arc<str>]>,
+}
+
+/// Claims that are always split at blanks.
+const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
+
+impl Rule {
+    /// Compiles a rule; the texts say what was left out of its key set and why.
+    pub(super) fn compile(rule: &JwtRule) -> (Self, Vec<String>) {
+        let (keys, notes) = KeySet::compile(&rule.keys);
+        let split = SPACE_DELIMITED.into_iter().map(Arc::from);
+        let compiled = Self {
+            issuer: Arc::clone(&rule.issuer),
+            audiences: rule.audiences.iter().map(|a| bare(a).into()).collect(),
+            keys,
+            places: place::compile(&rule.places),
+            forward: rule.forward_original_token,
+            outputs: Outputs::compile(rule),
+            space_delimited: split.chain(rule.space_delimited_claims.iter().cloned()).collect(),
+        };
+        let notes = notes.into_iter();
+        let notes = notes.map(|n| format!("{}: jwtRules[{}].{n}", rule.object, rule.index));
+        (compiled, notes.collect())
+    }
+
+    /// Judges a token: well-formed, of this issuer, in its time, for this audience, signed. In
+    /// this order, so that an expired forgery is expired.
+    pub(super) fn judge(
+        &self,
+        position: usize,
+        token: &[u8],
+        known: &mut Known,
+        now: UnixSeconds,
+    ) -> Result<Arc<Accepted>, Failure> {
+        let jwt = known.jwt.as_ref().map_err(|failure| *failure)?;
+        if jwt.issuer.as_deref() != Some(&*self.issuer) {
+            return Err(Failure::Issuer);
+        }
+        jwt.check_time(now)?;
+        self.check_audience(jwt)?;
+        if let Some(verdict) = known.verdict(position) {
+            return verdict;
+        }
+        let verdict = self.keys.verify(jwt, token).map(|()| Arc::new(self.accept(jwt, token)));
+        known.remember(position, verdict.clone());
+        verdict
+    }
+
+    fn check_audience(&self, jwt: &Jwt) -> Result<(), Failure> {
+        let wanted = |audience: &str| self.audiences.iter().any(|a| **a == *bare(audience));
+        if self.audiences.is_empty() || jwt.audiences.iter().any(|audience| wanted(audience)) {
+            return Ok(());
+        }
+        Err(Failure::Audience)
+    }
+
+    fn accept(&self, jwt: &Jwt, token: &[u8]) -> Accepted {
+        let identity = Identity {
+            issuer: Arc::clone(&self.issuer),
+            subject: jwt.subject.clone().unwrap_or_default(),
+            claims: Arc::clone(&jwt.claims),
+            space_delimited: Arc::clone(&self.space_delimited),
+        };
+        let headers = self.outputs.of(token, &jwt.claims);
+        Accepted { identity: Arc::new(identity), headers }
+    }
+}
+
+/// An audience as Envoy compares it: without `http://` or `https://` and one slash at the end.
+fn bare(audience: &str) -> &str {
+    let scheme = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://"));
+    let rest = scheme.unwrap_or(audience);
+    rest.strip_suffix('/').unwrap_or(rest)
+}
