@@ -22,6 +22,22 @@ impl<T> Default for Trie<T> {
     }
 }
 
+impl Trie<()> {
+    /// Adds a text.
+    pub fn insert(&mut self, text: impl IntoIterator<Item = u8>) {
+        self.entry_with(text, || ());
+    }
+
+    /// Whether `text` begins with a stored text.
+    pub fn has_prefix_of(&self, text: impl IntoIterator<Item = u8>) -> bool {
+        let mut found = false;
+        if !self.is_empty() {
+            self.prefixes_of(text, |_, ()| found = true);
+        }
+        found
+    }
+}
+
 impl<T> Trie<T> {
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
