@@ -4,13 +4,23 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::failure::Failure;
 use super::json;
 use super::verify::Algorithm;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Claim;
+
+/// Base64url without padding (RFC 7515 2). Bits after the last whole byte are ignored as Envoy
+/// does: they change nothing that is signed, and the cache compares tokens as they were sent.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Seconds that `nbf` and `exp` may be off.
 const LEEWAY: u64 = 60;
@@ -103,9 +113,8 @@ pub(super) fn signed_part(token: &[u8]) -> &[u8] {
     &token[..end]
 }
 
-/// Base64url without padding (RFC 7515 2).
 fn decode(section: &[u8]) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(section).ok()
+    BASE64.decode(section).ok()
 }
 
 fn text(object: &Claim, name: &str, wrong: Failure) -> Result<Option<Box<str>>, Failure> {

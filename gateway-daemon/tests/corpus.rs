@@ -1,0 +1,110 @@
+//! The conformance corpus without sockets: every recorded request is read, authenticated,
+//! authorized and turned into an upstream head by the code of the data path, and the outcome is
+//! compared as the corpus's README says.
+//!
+//! Requests that the corpus marks as quirks are held to what `docs/policy.md` says about them:
+//! [`QUIRKS`] lists every one whose outcome differs from the recorded one, and nothing else may.
+
+#[cfg(test)]
+#[path = "corpus/case.rs"]
+mod case;
+#[cfg(test)]
+#[path = "corpus/pipeline.rs"]
+mod pipeline;
+
+use case::{Case, Request};
+use pipeline::Pipeline;
+
+/// What this gateway does otherwise on purpose: case, request, our status.
+const QUIRKS: &[(&str, &str, u64)] = &[
+    // A claim that no header can carry is no header; Envoy fails the request with 503.
+    ("claims-to-headers-hostile", "claim-crlf", 200),
+    ("claims-to-headers-hostile", "claim-nul", 200),
+    ("claims-to-headers-hostile", "claim-ctl", 200),
+    // Taking a token out of the query leaves the other parameters as they were sent.
+    ("forward-not", "query encoded others", 200),
+    ("jwt-from-params", "other params encoded", 200),
+    ("jwt-from-params", "valueless others", 200),
+    // User information and several Hosts are refused.
+    ("host-deny", "userinfo", 400),
+    ("host-deny", "host with userinfo", 400),
+    ("host-star", "two hosts", 400),
+    // A signature has the length its algorithm says, and belongs to the curve it names.
+    ("jwt-algs", "es256-long", 401),
+    ("jwt-algs", "es384-on-p256", 401),
+    // All keys are tried before a token is refused.
+    ("jwt-algs", "hs256-nokid", 200),
+    // Base64url is read strictly: no blanks, no padding, no empty sections.
+    ("jwt-authorization-header", "trailing word", 401),
+    ("jwt-authorization-required", "trailing word", 401),
+    ("jwt-from-headers", "x-jwt trailing", 401),
+    ("jwt-structure", "double-dot", 401),
+    ("jwt-structure", "lead-dot", 401),
+    ("jwt-structure", "pad-b64", 401),
+    ("payload-to-header", "pad-b64", 401),
+    // One output header per request: that of the first token.
+    ("jwt-default-both", "both alice", 200),
+    ("jwt-default-both", "header alice query bob", 200),
+    // A raw `<` or `>` in a target is malformed.
+    ("norm-deny", "get /<admin>", 400),
+    // The token is read before the header is written, not lost to it.
+    ("payload-same-header", "valid", 200),
+];
+
+/// Quirks that only a connection can show: limits of the head, and HTTP/1.0.
+const FRAMING: &[(&str, &str)] = &[
+    ("host-star", "host 1.0"),
+    ("host-star", "no host 1.0"),
+    ("http-oversize", "120 headers"),
+    ("http-oversize", "70k header"),
+];
+
+#[derive(Default)]
+struct Score {
+    agree: usize,
+    total: usize,
+    quirks_agree: usize,
+    quirks: usize,
+    wrong: Vec<String>,
+}
+
+impl Score {
+    fn add(&mut self, case: &Case, request: &Request, pipeline: &mut Pipeline) {
+        let is = |(c, r): (&str, &str)| c == case.name && r == request.name;
+        if FRAMING.iter().any(|row| is(*row)) {
+            return;
+        }
+        let got = pipeline.send(request);
+        let differences = case::compare(case, request, &got);
+        let agrees = differences.is_empty();
+        let meant = QUIRKS.iter().find(|(c, r, _)| is((c, r)));
+        if request.is_quirk {
+            self.quirks += 1;
+            self.quirks_agree += usize::from(agrees);
+        } else {
+            self.total += 1;
+            self.agree += usize::from(agrees);
+        }
+        let right = match meant {
+            None => agrees,
+            Some((_, _, status)) => request.is_quirk && !agrees && got.status == *status,
+        };
+        if !right {
+            self.wrong.push(format!("{}: {}: {differences:?}", case.name, request.name));
+        }
+    }
+}
+
+#[test]
+fn every_recorded_outcome_is_ours() {
+    let mut score = Score::default();
+    for case in Case::all() {
+        let mut pipeline = Pipeline::start(&case);
+        for request in &case.requests {
+            score.add(&case, request, &mut pipeline);
+        }
+    }
+    let Score { agree, total, quirks_agree, quirks, wrong } = score;
+    println!("{agree} of {total} agree; of the quirks {quirks_agree} of {quirks}");
+    assert!(wrong.is_empty(), "{agree} of {total} agree:\n{}", wrong.join("\n"));
+}
