@@ -20,7 +20,10 @@ use crate::count::Count;
 use crate::packet::{Frame, Skb};
 
 /// Drops packets from denied sources to gateway ports, before the kernel allocates for them.
-#[xdp(frags)]
+///
+/// Without `frags`: in generic mode the kernel would copy a packet with fragments into a new buffer
+/// that forgets the length of its link-layer header, and TC ingress would see it begin at IP.
+#[xdp]
 fn gateway_xdp(context: XdpContext) -> u32 {
     let frame = Frame::of_xdp(&context);
     let mut count = Count::new(Hook::Xdp, packet::xdp_length(&context));

@@ -41,6 +41,8 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
     }
+    // Accepted connections inherit it: answers are written whole, and never wait for an ACK.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
