@@ -1,1 +1,290 @@
-//! Stub of the skeleton.
+//! The command line: raw words. `settings.rs` says what they mean.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::policy::Cidr;
+use crate::settings::{AccessLogTarget, Datapath, Limits, Settings};
+
+/// An ingress gateway: one privileged daemon per node.
+///
+/// Terminates TLS, verifies JWTs, decides by policy and proxies; configured by Gateway API and
+/// Istio security manifests.
+#[derive(Debug, Parser)]
+#[command(name = "gateway-daemon", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve.
+    Run(Box<RunArgs>),
+    /// Read the manifests, print the conditions of every object; exits 1 on any error.
+    Check(CheckArgs),
+    /// Print the counters from the pinned maps, also while the daemon is down.
+    Stats(StatsArgs),
+    /// Remove everything that the daemon pinned in bpffs.
+    Unload(UnloadArgs),
+}
+
+/// Arguments of `unload`.
+#[derive(Args, Debug)]
+pub struct UnloadArgs {
+    /// Where.
+    #[command(flatten)]
+    pub pin: PinArgs,
+}
+
+/// Where maps are pinned.
+#[derive(Args, Clone, Debug)]
+pub struct PinArgs {
+    /// Directory in bpffs where the maps are pinned; daemons that run side by side need one each.
+    #[arg(long, value_name = "PATH", default_value = gateway_common::abi::PIN_DIRECTORY, env = "GATEWAY_PIN_DIRECTORY")]
+    pub pin_directory: PathBuf,
+}
+
+/// Arguments that name the configuration.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// Manifest files or directories (YAML or JSON, several documents per file).
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH", env = "GATEWAY_CONFIG", value_delimiter = ',')]
+    pub config: Vec<PathBuf>,
+    /// A kind that is not ours: report and ignore it instead of refusing (repeatable).
+    #[arg(long, value_name = "KIND", env = "GATEWAY_IGNORE_KIND", value_delimiter = ',')]
+    pub ignore_kind: Vec<String>,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `stats`.
+#[derive(Args, Debug)]
+pub struct StatsArgs {
+    /// Where.
+    #[command(flatten)]
+    pub pin: PinArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print again every second until interrupted.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `--datapath`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DatapathWord {
+    /// Attach the kernel half; exit if that fails.
+    Ebpf,
+    /// Serve without the kernel half.
+    Off,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Interface to attach the kernel half to (repeatable).
+    #[arg(
+        long,
+        value_name = "IF",
+        default_value = "lo",
+        env = "GATEWAY_INTERFACE",
+        value_delimiter = ','
+    )]
+    pub interface: Vec<String>,
+    /// Whether the kernel half steers, drops and counts packets.
+    #[arg(long, value_enum, default_value = "ebpf", env = "GATEWAY_DATAPATH")]
+    pub datapath: DatapathWord,
+    /// Source address or CIDR whose packets to gateway ports are dropped at XDP (repeatable).
+    #[arg(long, value_name = "CIDR", env = "GATEWAY_DENY_SOURCE", value_delimiter = ',', value_parser = parse_cidr)]
+    pub deny_source: Vec<Cidr>,
+    /// Worker threads [default: the number of cores].
+    #[arg(long, value_name = "N", env = "GATEWAY_WORKERS", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: Option<u32>,
+    /// Loopback address for /metrics, /healthz, /readyz and /stats, or `off`. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT|off", default_value = "127.0.0.1:9901", env = "GATEWAY_ADMIN", value_parser = parse_admin)]
+    pub admin: Admin,
+    /// One JSON line per request: `-` is standard output.
+    #[arg(
+        long,
+        value_name = "-|off|PATH",
+        default_value = "-",
+        env = "GATEWAY_ACCESS_LOG",
+        allow_hyphen_values = true
+    )]
+    pub access_log: String,
+    /// Log level, or a filter such as `info,gateway_daemon::control=debug`; logs go to standard error.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "GATEWAY_LOG")]
+    pub log: String,
+    /// Seconds that requests under way may take after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value = "30", env = "GATEWAY_DRAIN_TIMEOUT", value_parser = parse_seconds)]
+    pub drain_timeout: Duration,
+    /// Remove the pinned counters too when the daemon ends.
+    #[arg(long, env = "GATEWAY_UNPIN_ON_EXIT")]
+    pub unpin_on_exit: bool,
+    /// Where maps are pinned.
+    #[command(flatten)]
+    pub pin: PinArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// Limits of the request path.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Bytes of a request head, request line included (431 beyond; 8192 at least).
+    #[arg(long, value_name = "BYTES", default_value_t = 61_440, env = "GATEWAY_MAX_HEAD_BYTES", value_parser = clap::value_parser!(u32).range(8192..=1_048_576))]
+    pub max_head_bytes: u32,
+    /// Header fields of a request (431 beyond).
+    #[arg(long, value_name = "N", default_value_t = 100, env = "GATEWAY_MAX_HEADERS", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_headers: u32,
+    /// Seconds from accepting a connection, or from the first byte of a later head, to the end of the head.
+    #[arg(long, value_name = "SECONDS", default_value = "10", env = "GATEWAY_HEAD_TIMEOUT", value_parser = parse_seconds)]
+    pub head_timeout: Duration,
+    /// Seconds that a client connection may stay open between requests.
+    #[arg(long, value_name = "SECONDS", default_value = "75", env = "GATEWAY_IDLE_TIMEOUT", value_parser = parse_seconds)]
+    pub idle_timeout: Duration,
+    /// Seconds that a request under way may pass without a byte moving.
+    #[arg(long, value_name = "SECONDS", default_value = "300", env = "GATEWAY_STREAM_IDLE_TIMEOUT", value_parser = parse_seconds)]
+    pub stream_idle_timeout: Duration,
+    /// Seconds for a TLS handshake.
+    #[arg(long, value_name = "SECONDS", default_value = "10", env = "GATEWAY_HANDSHAKE_TIMEOUT", value_parser = parse_seconds)]
+    pub handshake_timeout: Duration,
+    /// Open client connections per listener port; more are closed at once.
+    #[arg(long, value_name = "N", default_value_t = 20_000, env = "GATEWAY_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// Concurrent streams per HTTP/2 connection.
+    #[arg(long, value_name = "N", default_value_t = 100, env = "GATEWAY_H2_MAX_STREAMS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub h2_max_streams: u32,
+    /// Streams that an HTTP/2 client may reset before they are answered; more end the connection.
+    #[arg(long, value_name = "N", default_value_t = 20, env = "GATEWAY_H2_MAX_PENDING_RESETS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub h2_max_pending_resets: u32,
+    /// Seconds for connecting to an upstream endpoint.
+    #[arg(long, value_name = "SECONDS", default_value = "5", env = "GATEWAY_UPSTREAM_CONNECT_TIMEOUT", value_parser = parse_seconds)]
+    pub upstream_connect_timeout: Duration,
+    /// Seconds from forwarding a request to the head of the upstream's response (504 beyond).
+    #[arg(long, value_name = "SECONDS", default_value = "60", env = "GATEWAY_UPSTREAM_TIMEOUT", value_parser = parse_seconds)]
+    pub upstream_timeout: Duration,
+    /// Seconds that an idle upstream connection is kept.
+    #[arg(long, value_name = "SECONDS", default_value = "60", env = "GATEWAY_UPSTREAM_IDLE_TIMEOUT", value_parser = parse_seconds)]
+    pub upstream_idle_timeout: Duration,
+    /// Idle upstream connections kept per worker and endpoint.
+    #[arg(long, value_name = "N", default_value_t = 256, env = "GATEWAY_UPSTREAM_MAX_IDLE")]
+    pub upstream_max_idle: u32,
+    /// Verified tokens kept per worker, so that a token's signature is checked once.
+    #[arg(long, value_name = "N", default_value_t = 32_768, env = "GATEWAY_TOKEN_CACHE")]
+    pub token_cache: u32,
+    /// Bytes that verified tokens may take per worker.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, env = "GATEWAY_TOKEN_CACHE_BYTES")]
+    pub token_cache_bytes: u32,
+    /// Refused tokens kept per worker, so that a flood of one bad token costs no signature check.
+    #[arg(long, value_name = "N", default_value_t = 4_096, env = "GATEWAY_REFUSED_TOKEN_CACHE")]
+    pub refused_token_cache: u32,
+    /// Bytes that refused tokens may take per worker.
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, env = "GATEWAY_REFUSED_TOKEN_CACHE_BYTES")]
+    pub refused_token_cache_bytes: u32,
+}
+
+/// `--admin`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admin {
+    /// Listen here.
+    At(SocketAddr),
+    /// Do not listen.
+    Off,
+}
+
+fn parse_admin(text: &str) -> Result<Admin, String> {
+    if text == "off" {
+        return Ok(Admin::Off);
+    }
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "use an address and port such as 127.0.0.1:9901, or \"off\"".to_owned())?;
+    if !address.ip().is_loopback() {
+        return Err(
+            "the admin listener shows internals without authentication, so it takes a loopback \
+                    address only, such as 127.0.0.1:9901"
+                .to_owned(),
+        );
+    }
+    Ok(Admin::At(address))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "use a number of seconds above zero, such as 10 or 0.5".to_owned())
+}
+
+fn parse_cidr(text: &str) -> Result<Cidr, String> {
+    Cidr::parse(text).map_err(|error| error.to_string())
+}
+
+impl RunArgs {
+    /// Reads the words together with the machine's number of cores and the environment.
+    pub fn settings(self) -> Settings {
+        let limits = self.limits;
+        Settings {
+            config: self.config.config,
+            ignore_kinds: self.config.ignore_kind,
+            interfaces: self.interface,
+            datapath: match self.datapath {
+                DatapathWord::Ebpf => Datapath::Ebpf,
+                DatapathWord::Off => Datapath::Off,
+            },
+            deny_sources: self.deny_source,
+            workers: self.workers.unwrap_or_else(crate::settings::cores),
+            admin: match self.admin {
+                Admin::At(address) => Some(address),
+                Admin::Off => None,
+            },
+            access_log: match self.access_log.as_str() {
+                "-" => AccessLogTarget::Stdout,
+                "off" => AccessLogTarget::Off,
+                path => AccessLogTarget::File(path.into()),
+            },
+            drain_timeout: self.drain_timeout,
+            pin_directory: self.pin.pin_directory,
+            unpin_on_exit: self.unpin_on_exit,
+            limits: Limits {
+                max_head_bytes: limits.max_head_bytes,
+                max_headers: limits.max_headers,
+                head_timeout: limits.head_timeout,
+                idle_timeout: limits.idle_timeout,
+                stream_idle_timeout: limits.stream_idle_timeout,
+                handshake_timeout: limits.handshake_timeout,
+                max_connections: limits.max_connections,
+                h2_max_streams: limits.h2_max_streams,
+                h2_max_pending_resets: limits.h2_max_pending_resets,
+                upstream_connect_timeout: limits.upstream_connect_timeout,
+                upstream_timeout: limits.upstream_timeout,
+                upstream_idle_timeout: limits.upstream_idle_timeout,
+                upstream_max_idle: limits.upstream_max_idle,
+                token_cache: limits.token_cache,
+                token_cache_bytes: limits.token_cache_bytes,
+                refused_token_cache_bytes: limits.refused_token_cache_bytes,
+                refused_token_cache: limits.refused_token_cache,
+            },
+        }
+    }
+}

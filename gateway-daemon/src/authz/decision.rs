@@ -57,7 +57,7 @@ impl Permit {
     }
 
     /// The policy and rule that allowed; none where no ALLOW policy exists.
-    pub fn decided_by(&self) -> Option<&DecidedBy> {
-        self.decided_by.as_deref()
+    pub fn decided_by(&self) -> Option<&Arc<DecidedBy>> {
+        self.decided_by.as_ref()
     }
 }

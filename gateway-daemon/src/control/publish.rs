@@ -3,7 +3,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use gateway_common::path::PathSlot;
@@ -22,12 +23,22 @@ use crate::snapshot::{Gateway, Port, PortListener, Snapshot};
 pub type SlotAssigner = Box<dyn FnMut(&[String]) -> Vec<PathSlot> + Send>;
 
 /// An address and port that some listener listens on.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ListenAddress {
     /// Address; none: every local address.
     pub address: Option<IpAddr>,
     /// Port.
     pub port: u16,
+}
+
+/// `*:8080`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(ip) => SocketAddr::new(ip, self.port).fmt(f),
+            None => write!(f, "*:{}", self.port),
+        }
+    }
 }
 
 /// A model that is compiled, except for the slots of its paths.

@@ -19,6 +19,7 @@ pub struct PathIndex {
     exact: HashMap<Arc<str>, PathSlot>,
     prefix: Trie<Beginnings>,
     suffix: Trie<PathSlot>,
+    names: HashMap<PathSlot, Arc<str>>,
 }
 
 /// Patterns that share a literal beginning, in order of preference.
@@ -36,6 +37,7 @@ impl PathIndex {
         let mut index = Self::default();
         for (path, slot) in paths {
             index.add(&path, slot);
+            index.names.entry(slot).or_insert_with(|| path.to_string().into());
         }
         index
     }
@@ -66,6 +68,11 @@ impl PathIndex {
 
     fn beginning(&mut self, text: &str) -> &mut Beginnings {
         self.prefix.entry_with(text.bytes(), Beginnings::default)
+    }
+
+    /// The name of a slot's pattern; none for *no path*.
+    pub fn name(&self, slot: PathSlot) -> Option<&str> {
+        self.names.get(&slot).map(|name| &**name)
     }
 
     /// The slot of the most specific pattern that the normalised path matches.

@@ -28,9 +28,9 @@ pub struct Table {
     listeners: HashMap<ListenerIndex, HostMap<PathMap<RuleAt>>>,
 }
 
-/// Where a rule stands: position of its route, and of the rule in it.
+/// Where a rule stands within its table: position of its route, and of the rule in it.
 #[derive(Clone, Copy, Debug)]
-struct RuleAt {
+pub struct RuleAt {
     route: usize,
     rule: usize,
 }
@@ -42,8 +42,8 @@ pub struct Matched<'t> {
     pub route: &'t ObjectRef,
     /// Position of the rule.
     pub rule_index: usize,
-    /// The rule.
-    pub rule: &'t RouteRule,
+    /// Where [`Table::rule`] finds the rule again.
+    pub at: RuleAt,
 }
 
 impl Table {
@@ -73,7 +73,12 @@ impl Table {
         let hosts = self.listeners.get(&listener)?;
         let at = hosts.find(view.host(), |paths| paths.find(view.path()).copied())?;
         let route = &self.routes[at.route];
-        Some(Matched { route: &route.object, rule_index: at.rule, rule: &route.rules[at.rule] })
+        Some(Matched { route: &route.object, rule_index: at.rule, at })
+    }
+
+    /// The rule that a lookup in this table found.
+    pub fn rule(&self, at: RuleAt) -> &RouteRule {
+        &self.routes[at.route].rules[at.rule]
     }
 }
 

@@ -1,0 +1,182 @@
+//! `/metrics`: the Prometheus text format. Labels are configured words only (paths, listeners,
+//! hooks, verdicts), never what a client sent. Every metric is described in `docs/operations.md`.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use gateway_common::verdict::{PacketVerdict, RequestVerdict};
+
+use super::Observed;
+use crate::counters::{PathTotals, Totals};
+
+/// The whole page.
+pub(super) fn render(observed: &Observed) -> String {
+    let totals = Totals::read(&observed.regions);
+    let mut page = Page::default();
+    requests(&mut page, &totals);
+    connections(&mut page, &totals, observed);
+    packets(&mut page, &totals);
+    configuration(&mut page, observed);
+    page.0
+}
+
+fn requests(page: &mut Page, totals: &Totals) {
+    page.family("gateway_requests_total", "counter", "Requests by configured path and verdict.");
+    for path in &totals.paths {
+        for verdict in RequestVerdict::ALL {
+            let labels = [("path", path.name.as_str()), ("verdict", verdict.name())];
+            page.sample("gateway_requests_total", &labels, path.requests.verdict(verdict));
+        }
+    }
+    let per_path: [(&str, &str, PathValue); 3] = [
+        (
+            "gateway_request_body_bytes_total",
+            "Bytes of request bodies read from clients.",
+            |path| path.requests.request_bytes,
+        ),
+        (
+            "gateway_response_body_bytes_total",
+            "Bytes of response bodies handed to clients.",
+            |path| path.requests.response_bytes,
+        ),
+        (
+            "gateway_wire_bytes_total",
+            "Bytes sent on the wire to clients, headers included; approximate.",
+            |path| path.wire.allowed.bytes + path.wire.refused.bytes,
+        ),
+    ];
+    for (name, help, value) in per_path {
+        page.family(name, "counter", help);
+        for path in &totals.paths {
+            page.sample(name, &[("path", &path.name)], value(path));
+        }
+    }
+}
+
+fn connections(page: &mut Page, totals: &Totals, observed: &Observed) {
+    let sum = totals.requests();
+    page.family("gateway_connections_total", "counter", "Client connections accepted.");
+    page.sample("gateway_connections_total", &[], sum.connections);
+    page.family(
+        "gateway_connections_closed_total",
+        "counter",
+        "Client connections ended: refused for a limit, failed in the handshake, or served.",
+    );
+    for (result, value) in [
+        ("refused", sum.connections_refused),
+        ("handshake_failed", sum.handshakes_failed),
+        ("served", sum.connections_served),
+    ] {
+        page.sample("gateway_connections_closed_total", &[("result", result)], value);
+    }
+    page.family("gateway_connections_open", "gauge", "Client connections open now, by port.");
+    let mut ports: Vec<u16> = observed.snapshots.current().ports.keys().copied().collect();
+    ports.sort_unstable();
+    for port in ports {
+        let open = u64::from(observed.gauge.open(port));
+        page.sample("gateway_connections_open", &[("port", &port.to_string())], open);
+    }
+}
+
+fn packets(page: &mut Page, totals: &Totals) {
+    for (name, help, bytes) in [
+        ("gateway_packets_total", "Packets by hook, listener and verdict.", false),
+        ("gateway_packet_bytes_total", "Bytes of packets by hook, listener and verdict.", true),
+    ] {
+        page.family(name, "counter", help);
+        for row in &totals.listeners {
+            for verdict in PacketVerdict::ALL {
+                let volume = row.packets.verdict(verdict);
+                let value = if bytes { volume.bytes } else { volume.packets };
+                if volume.packets == 0 && verdict != PacketVerdict::Passed {
+                    continue; // a verdict that the hook may not even have
+                }
+                let labels = [
+                    ("hook", row.hook.name()),
+                    ("listener", row.name.as_str()),
+                    ("verdict", verdict.name()),
+                ];
+                page.sample(name, &labels, value);
+            }
+        }
+    }
+}
+
+fn configuration(page: &mut Page, observed: &Observed) {
+    page.family("gateway_configuration_generation", "gauge", "Number of the snapshot in force.");
+    let generation = observed.snapshots.current().generation;
+    page.sample("gateway_configuration_generation", &[], generation);
+    page.family(
+        "gateway_configuration_last_reload_successful",
+        "gauge",
+        "1 where the configuration read last is in force, else 0.",
+    );
+    let successful = observed.control.last_succeeded();
+    page.sample("gateway_configuration_last_reload_successful", &[], u64::from(successful));
+    page.family(
+        "gateway_configuration_reload_failures_total",
+        "counter",
+        "Configurations that were read and not published.",
+    );
+    let failures = observed.control.failures();
+    page.sample("gateway_configuration_reload_failures_total", &[], failures);
+    if let Some(dropped) = &observed.log_dropped {
+        page.family(
+            "gateway_access_log_dropped_lines_total",
+            "counter",
+            "Access log lines lost because the target was too slow.",
+        );
+        let dropped = dropped.load(Ordering::Relaxed);
+        page.sample("gateway_access_log_dropped_lines_total", &[], dropped);
+    }
+    page.family("gateway_datapath_ebpf", "gauge", "1 where the kernel half is attached, else 0.");
+    page.sample("gateway_datapath_ebpf", &[], u64::from(observed.datapath == "ebpf"));
+}
+
+/// What of a path's totals a metric shows.
+type PathValue = fn(&PathTotals) -> u64;
+
+/// A page in the text format.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        if labels.is_empty() {
+            return self.line(format_args!("{name} {value}"));
+        }
+        let labels: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escape(value))).collect();
+        self.line(format_args!("{name}{{{}}} {value}", labels.join(",")));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        if writeln!(self.0, "{line}").is_err() {
+            self.0.clear();
+        }
+    }
+}
+
+/// A label value as the text format wants it.
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_label_values() {
+        let mut page = Page::default();
+        page.sample("m", &[("path", "a\"b\\c\nd"), ("verdict", "x")], 3);
+        page.sample("n", &[], 4);
+        assert_eq!(page.0, "m{path=\"a\\\"b\\\\c\\nd\",verdict=\"x\"} 3\nn 4\n");
+    }
+}

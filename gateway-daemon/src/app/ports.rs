@@ -1,0 +1,224 @@
+//! The ports that are open: steered by the kernel half, or bound. Follows reloads.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+use gateway_common::steering::Family;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, info, warn};
+
+use crate::bpf::{self, Attached, BpfError, Capability, Privileged};
+use crate::control::{ListenAddress, Ports};
+use crate::counters::{ListenerSlot, ListenerSlots, Regions};
+use crate::proxy::{ListenerKey, WorkerCommand};
+use crate::sys::socket::{shared_listener, worker_listener};
+
+/// The way to a worker.
+pub(super) type WorkerLink = UnboundedSender<WorkerCommand>;
+
+/// What is open, and the ways to the workers that accept there.
+pub(super) struct OpenPorts {
+    workers: Vec<WorkerLink>,
+    open: Vec<ListenAddress>,
+    mode: Mode,
+}
+
+enum Mode {
+    /// Workers listen on sockets of their own; the kernel half steers.
+    Steered { privileged: Option<Privileged>, attached: Box<Attached>, slots: ListenerSlots },
+    /// Workers listen on the listeners' own ports.
+    Bound { sockets: HashMap<ListenAddress, Vec<SocketAddr>> },
+}
+
+impl OpenPorts {
+    /// With the kernel half.
+    pub(super) fn steered(privileged: Privileged, attached: Attached, regions: Regions) -> Self {
+        let slots = ListenerSlots::new(regions);
+        let mode =
+            Mode::Steered { privileged: Some(privileged), attached: Box::new(attached), slots };
+        Self { workers: Vec::new(), open: Vec::new(), mode }
+    }
+
+    /// Without it.
+    pub(super) fn bound() -> Self {
+        let mode = Mode::Bound { sockets: HashMap::new() };
+        Self { workers: Vec::new(), open: Vec::new(), mode }
+    }
+
+    /// Takes the ways to the workers; with the kernel half, gives each its sockets.
+    pub(super) fn link(&mut self, workers: Vec<WorkerLink>) -> Result<()> {
+        self.workers = workers;
+        let Mode::Steered { attached, .. } = &mut self.mode else { return Ok(()) };
+        for (number, worker) in (0..).zip(&self.workers) {
+            for family in [Family::V4, Family::V6] {
+                let socket = match worker_listener(family) {
+                    Ok(socket) => socket,
+                    Err(error) if family == Family::V6 => {
+                        warn!(%error, "this host has no IPv6; IPv6 connections are not steered");
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                attached.maps().set_worker_socket(number, family, &socket)?;
+                let key = ListenerKey::Steered(socket.local_addr()?);
+                send(worker, WorkerCommand::Listen { key, socket });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up every privilege that is not needed from here on.
+    pub(super) fn relinquish(&mut self) -> Result<()> {
+        let result = match &mut self.mode {
+            Mode::Steered { privileged, attached, .. } => match privileged.take() {
+                Some(privileged) => privileged.relinquish(&attached.kept_capabilities()),
+                None => Ok(()),
+            },
+            // A reload may add a port below 1024.
+            Mode::Bound { .. } => bpf::keep_only(&[Capability::NetBindService]),
+        };
+        result.context("cannot give up privileges, and will not serve with them")
+    }
+
+    /// Tells every worker.
+    pub(super) fn tell(&self, command: &dyn Fn() -> WorkerCommand) {
+        for worker in &self.workers {
+            send(worker, command());
+        }
+    }
+
+    /// Takes no more connections anywhere.
+    pub(super) fn close_all(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.shut(&open);
+    }
+
+    fn shut(&mut self, closed: &[ListenAddress]) {
+        for address in closed {
+            match &mut self.mode {
+                Mode::Steered { attached, .. } => {
+                    let only: Vec<IpAddr> = address.address.into_iter().collect();
+                    if let Err(error) = attached.maps().unsteer(&only, address.port) {
+                        error!(%error, %address, "cannot stop steering");
+                    }
+                }
+                Mode::Bound { sockets } => {
+                    for bound in sockets.remove(address).unwrap_or_default() {
+                        for worker in &self.workers {
+                            send(worker, WorkerCommand::Close(ListenerKey::Bound(bound)));
+                        }
+                    }
+                }
+            }
+            info!(%address, "port closed");
+        }
+    }
+}
+
+impl Ports for OpenPorts {
+    fn open(&mut self, opened: &[ListenAddress]) -> Result<(), String> {
+        let mut all = self.open.clone();
+        all.extend(opened);
+        let result = match &mut self.mode {
+            Mode::Steered { attached, slots, .. } => steer(attached, slots, &all, opened),
+            Mode::Bound { sockets } => bind(sockets, &self.workers, opened),
+        };
+        if let Err(error) = result {
+            self.shut(opened);
+            return Err(format!("{error:#}"));
+        }
+        for address in opened {
+            info!(%address, "port open");
+        }
+        self.open = all;
+        Ok(())
+    }
+
+    fn close(&mut self, closed: &[ListenAddress]) {
+        self.open.retain(|address| !closed.contains(address));
+        self.shut(closed);
+    }
+}
+
+/// Gives every port its counter slot and steers the new ones.
+fn steer(
+    attached: &mut Attached,
+    slots: &mut ListenerSlots,
+    all: &[ListenAddress],
+    opened: &[ListenAddress],
+) -> Result<()> {
+    let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let assigned = slots.assign(&names);
+    if assigned.unplaced > 0 {
+        warn!(
+            ports = assigned.unplaced,
+            "more ports than packet counter rows; these count under none"
+        );
+    }
+    for (address, slot) in all.iter().zip(assigned.slots) {
+        if opened.contains(address) {
+            steer_one(attached, slot, *address)
+                .with_context(|| format!("cannot steer {address}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn steer_one(
+    attached: &mut Attached,
+    slot: ListenerSlot,
+    address: ListenAddress,
+) -> Result<(), BpfError> {
+    let only: Vec<IpAddr> = address.address.into_iter().collect();
+    attached.maps().steer(slot, &only, address.port)
+}
+
+/// Opens a socket per worker for each address.
+fn bind(
+    sockets: &mut HashMap<ListenAddress, Vec<SocketAddr>>,
+    workers: &[WorkerLink],
+    opened: &[ListenAddress],
+) -> Result<()> {
+    for &address in opened {
+        for ip in addresses(address) {
+            let socket = SocketAddr::new(ip, address.port);
+            let made: io::Result<Vec<_>> =
+                workers.iter().map(|_| shared_listener(socket)).collect();
+            let made = match made {
+                Ok(made) => made,
+                Err(error) if ip == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => continue,
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!("cannot listen on {socket}; is another process listening there?")
+                    });
+                }
+            };
+            sockets.entry(address).or_default().push(socket);
+            for (worker, listener) in workers.iter().zip(made) {
+                let key = ListenerKey::Bound(socket);
+                send(worker, WorkerCommand::Listen { key, socket: listener });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The socket addresses that an address of a Gateway stands for.
+fn addresses(address: ListenAddress) -> Vec<IpAddr> {
+    match address.address {
+        Some(ip) => vec![ip],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    }
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+fn send(worker: &WorkerLink, command: WorkerCommand) {
+    if worker.send(command).is_err() {
+        error!("a worker has ended");
+    }
+}

@@ -1,0 +1,226 @@
+//! Stage 1: sockets, connection limits, back-off, and what is known of a connection.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_common::path::{PathSlot, mark};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use super::http;
+use super::stream::Socket;
+use super::tls;
+use super::worker::{Closed, Worker};
+use crate::clock;
+use crate::model::listener::Protocol;
+use crate::model::reason::Reason;
+use crate::request::{ConnMeta, Scheme};
+use crate::settings::Limits;
+use crate::snapshot::Port;
+use crate::sys::socket::set_mark;
+
+/// Accepts until the listener is closed by a command or by drain.
+pub(super) async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, stop: Rc<Closed>) {
+    let mut back_off = Duration::from_millis(5);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                back_off = Duration::from_millis(5);
+                tokio::task::spawn_local(connection(Rc::clone(&worker), stream, peer));
+            }
+            // The client gave up between SYN and accept.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Out of descriptors or memory: accepting at once again would only spin.
+                warn!(%error, "cannot accept a connection; raise the file limit if this goes on");
+                tokio::time::sleep(back_off).await;
+                back_off = (back_off * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// One client connection, from accept to close.
+async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let _task = worker.connection_task();
+    worker.counters().connection_accepted();
+    let Some(accepted) = Accepted::new(&worker, stream, peer) else {
+        worker.counters().connection_refused();
+        return;
+    };
+    let served = match accepted.port.protocol {
+        Protocol::Http => {
+            let Accepted { socket, connection, .. } = &accepted;
+            http::serve_clear(&worker, socket.clone(), connection).await;
+            true
+        }
+        Protocol::Https => tls::serve(&worker, &accepted).await,
+    };
+    if served {
+        worker.counters().connection_served();
+    } else {
+        worker.counters().handshake_failed();
+    }
+}
+
+/// An accepted connection that belongs to a listener port.
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) connection: Rc<Connection>,
+    pub(super) port: Arc<Port>,
+}
+
+impl Accepted {
+    /// Finds the port; none where no listener has it or it is full.
+    fn new(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<Self> {
+        let local = stream.local_addr().inspect_err(|error| debug!(%error, "client gone")).ok()?;
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+        let port = worker.snapshot().ports.get(&local.port()).map(Arc::clone)?;
+        let place = worker.gauge().enter(local.port(), worker.limits().max_connections)?;
+        let scheme = match port.protocol {
+            Protocol::Http => Scheme::Http,
+            Protocol::Https => Scheme::Https,
+        };
+        let socket = Socket(Rc::new(stream));
+        let meta = ConnMeta {
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            local,
+            scheme,
+            sni: None,
+        };
+        let connection = Rc::new(Connection::new(worker, socket.clone(), meta, place));
+        Some(Self { socket, connection, port })
+    }
+}
+
+/// What the stages of one connection share.
+#[derive(Debug)]
+pub(super) struct Connection {
+    meta: RefCell<Rc<ConnMeta>>,
+    socket: Socket,
+    marks: bool,
+    marked: Cell<u32>,
+    last_activity: Cell<Instant>,
+    in_head: Cell<Option<Instant>>,
+    in_flight: Cell<u32>,
+    requests: Cell<u64>,
+    framing_refusal: Cell<Option<Reason>>,
+    _place: super::worker::Place,
+}
+
+impl Connection {
+    fn new(worker: &Worker, socket: Socket, meta: ConnMeta, place: super::worker::Place) -> Self {
+        let now = clock::monotonic();
+        Self {
+            meta: RefCell::new(Rc::new(meta)),
+            socket,
+            marks: worker.marks(),
+            marked: Cell::new(0),
+            last_activity: Cell::new(now),
+            in_head: Cell::new(Some(now)),
+            in_flight: Cell::new(0),
+            requests: Cell::new(0),
+            framing_refusal: Cell::new(None),
+            _place: place,
+        }
+    }
+
+    /// How the client reached us.
+    pub(super) fn meta(&self) -> Rc<ConnMeta> {
+        Rc::clone(&self.meta.borrow())
+    }
+
+    /// The client's socket.
+    pub(super) fn socket(&self) -> Socket {
+        self.socket.clone()
+    }
+
+    /// Notes the server name of the handshake.
+    pub(super) fn set_sni(&self, sni: Option<Arc<str>>) {
+        let mut meta = self.meta.borrow_mut();
+        *meta = Rc::new(ConnMeta { sni, ..(**meta).clone() });
+    }
+
+    /// Bytes moved.
+    pub(super) fn touch(&self) {
+        self.last_activity.set(clock::monotonic());
+    }
+
+    /// Whether a head is under way; keeps the time at which it began.
+    pub(super) fn set_in_head(&self, in_head: bool) {
+        match (in_head, self.in_head.get()) {
+            (true, None) => self.in_head.set(Some(self.last_activity.get())),
+            (false, Some(_)) => self.in_head.set(None),
+            _ => {}
+        }
+    }
+
+    /// A request's head is complete.
+    pub(super) fn request_opened(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    /// A request has its verdict.
+    pub(super) fn request_closed(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// Requests under way.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// Requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Whether the client began a head that is not complete.
+    pub(super) fn head_under_way(&self) -> bool {
+        self.in_head.get().is_some()
+    }
+
+    /// The framing screen refused the stream.
+    pub(super) fn refuse_framing(&self, reason: Reason) {
+        self.framing_refusal.set(Some(reason));
+    }
+
+    /// Why the framing screen refused the stream, if it did.
+    pub(super) fn framing_refusal(&self) -> Option<Reason> {
+        self.framing_refusal.get()
+    }
+
+    /// When the connection has waited long enough.
+    pub(super) fn deadline(&self, limits: &Limits) -> Instant {
+        if self.in_flight.get() > 0 {
+            return self.last_activity.get() + limits.stream_idle_timeout;
+        }
+        match self.in_head.get() {
+            Some(began) => began + limits.head_timeout,
+            None => self.last_activity.get() + limits.idle_timeout,
+        }
+    }
+
+    /// Marks what the socket sends from here on, for the wire counters; a system call only where
+    /// the mark changes.
+    pub(super) fn mark(&self, path: PathSlot, permitted: bool) {
+        let wanted = mark(path, permitted);
+        if !self.marks || self.marked.get() == wanted {
+            return;
+        }
+        self.marked.set(wanted);
+        if let Err(error) = set_mark(&*self.socket.0, wanted) {
+            debug!(%error, "cannot mark a socket; its wire bytes count under no path");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Bodies on their way: streamed, counted, never buffered.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
+
+use super::count::RequestRecord;
+use super::upstream::Lease;
+use crate::model::reason::Reason;
+
+/// A request body on its way upstream.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    /// None.
+    Empty,
+    /// As the client sends it; bytes are counted for its record.
+    Streaming {
+        /// From the client.
+        incoming: Incoming,
+        /// Bytes so far.
+        bytes: Rc<Cell<u64>>,
+    },
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming { incoming, bytes } => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame {
+                    bytes.set(bytes.get() + data_length(frame));
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// A response body on its way to the client.
+pub(super) enum ResponseBody {
+    /// Our own words, or nothing.
+    Full(Option<Bytes>),
+    /// As the upstream sends it.
+    Upstream(Box<UpstreamBody>),
+}
+
+impl ResponseBody {
+    pub(super) fn full(bytes: &'static [u8]) -> Self {
+        Self::Full((!bytes.is_empty()).then_some(Bytes::from_static(bytes)))
+    }
+}
+
+/// The upstream's answer, with what ends when it ends.
+pub(super) struct UpstreamBody {
+    incoming: Incoming,
+    record: RequestRecord,
+    /// The upstream connection; given back when the body is complete.
+    lease: Option<Lease>,
+    stall: Option<Pin<Box<Sleep>>>,
+    stall_after: Duration,
+}
+
+impl UpstreamBody {
+    /// Takes the record; where there is no body, the request is complete at once.
+    pub(super) fn stream(
+        incoming: Incoming,
+        mut record: RequestRecord,
+        lease: Lease,
+        stall_after: Duration,
+    ) -> ResponseBody {
+        if incoming.is_end_stream() {
+            lease.give_back();
+            record.complete();
+            return ResponseBody::Full(None);
+        }
+        let lease = Some(lease);
+        ResponseBody::Upstream(Box::new(Self { incoming, record, lease, stall: None, stall_after }))
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.stall = None;
+                self.record.add_response_bytes(data_length(&frame));
+                if self.incoming.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.record.fail(Reason::UpstreamProtocol);
+                Poll::Ready(Some(Err(BodyError::Upstream(error))))
+            }
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+
+    fn complete(&mut self) {
+        self.record.complete();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    /// An upstream that stops in the middle of its answer is given up.
+    fn poll_stall(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let after = self.stall_after;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        ready!(stall.as_mut().poll(cx));
+        self.record.fail(Reason::UpstreamTimeout);
+        Poll::Ready(Some(Err(BodyError::Stalled)))
+    }
+}
+
+/// Why a response body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The upstream's connection or framing broke.
+    #[error("the upstream broke off its response")]
+    Upstream(#[source] hyper::Error),
+    /// The upstream stopped sending.
+    #[error("the upstream stopped in the middle of its response")]
+    Stalled,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upstream(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Upstream(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+fn data_length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, Bytes::len) as u64
+}

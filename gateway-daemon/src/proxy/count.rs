@@ -1,0 +1,146 @@
+//! Last stage: exactly one verdict per request.
+//!
+//! A `RequestRecord` is opened when a head is complete and closed when the answer is; one that is
+//! dropped open counts as aborted. Closing writes this worker's counter row and the access log.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_common::path::PathSlot;
+use gateway_common::verdict::RequestVerdict;
+use http::StatusCode;
+
+use super::accept::Connection;
+use super::access_log::Line;
+use super::worker::Worker;
+use crate::authz::{DecidedBy, ShadowMatch};
+use crate::clock;
+use crate::model::object::ObjectRef;
+use crate::model::reason::Reason;
+use crate::request::RequestView;
+use crate::snapshot::Snapshot;
+
+/// One request, from its head to its verdict.
+pub(super) struct RequestRecord {
+    worker: Rc<Worker>,
+    conn: Rc<Connection>,
+    started: Instant,
+    path: PathSlot,
+    /// The final word; none while the request is under way.
+    verdict: Option<(RequestVerdict, Option<Reason>)>,
+    status: Option<StatusCode>,
+    request_bytes: Rc<Cell<u64>>,
+    response_bytes: u64,
+    /// What only the access log needs; none where it is off.
+    facts: Option<Box<Facts>>,
+}
+
+/// What only the access log needs.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    pub(super) method: Option<http::Method>,
+    pub(super) authority: String,
+    pub(super) path: String,
+    pub(super) listener: Option<Arc<str>>,
+    pub(super) route: Option<(ObjectRef, usize)>,
+    pub(super) issuer: Option<Arc<str>>,
+    pub(super) decided_by: Option<Arc<DecidedBy>>,
+    pub(super) shadow: Vec<ShadowMatch>,
+    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream_wait: Option<Duration>,
+}
+
+impl RequestRecord {
+    /// Opens the record of a request whose head is complete or refused.
+    pub(super) fn open(worker: &Rc<Worker>, conn: &Rc<Connection>) -> Self {
+        conn.request_opened();
+        Self {
+            worker: Rc::clone(worker),
+            conn: Rc::clone(conn),
+            started: clock::monotonic(),
+            path: PathSlot::NONE,
+            verdict: None,
+            status: None,
+            request_bytes: Rc::default(),
+            response_bytes: 0,
+            facts: worker.access_log().is_on().then(Box::default),
+        }
+    }
+
+    /// Notes what was read, and the configured path that the request counts under.
+    pub(super) fn read(&mut self, view: &RequestView, snapshot: &Arc<Snapshot>) {
+        self.path = snapshot.paths.slot(view.path());
+        self.note(|facts| {
+            facts.snapshot = Some(Arc::clone(snapshot));
+            facts.method = Some(view.method().clone());
+            view.authority().clone_into(&mut facts.authority);
+            view.path().clone_into(&mut facts.path);
+        });
+    }
+
+    /// Notes something for the access log.
+    pub(super) fn note(&mut self, write: impl FnOnce(&mut Facts)) {
+        if let Some(facts) = &mut self.facts {
+            write(facts);
+        }
+    }
+
+    /// Where the bytes of the request's body are counted.
+    pub(super) fn request_bytes(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.request_bytes)
+    }
+
+    pub(super) fn add_response_bytes(&mut self, bytes: u64) {
+        self.response_bytes += bytes;
+    }
+
+    /// The status that the client is told, and whether that is the answer to a permitted request.
+    pub(super) fn answering(&mut self, status: StatusCode, permitted: bool) {
+        self.status = Some(status);
+        self.conn.mark(self.path, permitted);
+    }
+
+    /// The upstream's answer is complete. The first word stays.
+    pub(super) fn complete(&mut self) {
+        self.verdict.get_or_insert((RequestVerdict::Allowed, None));
+    }
+
+    /// Something else is the answer. The first word stays.
+    pub(super) fn fail(&mut self, reason: Reason) {
+        self.verdict.get_or_insert((reason.verdict(), Some(reason)));
+    }
+
+    /// Refused before there was anything to note.
+    pub(super) fn refuse(mut self, reason: Reason) {
+        self.fail(reason);
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        let (verdict, reason) =
+            self.verdict.unwrap_or((RequestVerdict::Aborted, Some(Reason::ClientGone)));
+        let request_bytes = self.request_bytes.get();
+        self.worker.counters().record(self.path, verdict, request_bytes, self.response_bytes);
+        self.conn.request_closed();
+        if let Some(facts) = self.facts.take() {
+            let meta = self.conn.meta();
+            self.worker.access_log().write(&Line {
+                facts: &facts,
+                meta: &meta,
+                verdict,
+                reason,
+                status: self.status,
+                path_slot: self.path,
+                request_bytes,
+                response_bytes: self.response_bytes,
+                duration: clock::monotonic() - self.started,
+                connection_requests: self.conn.requests(),
+            });
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Stage 7: takes the `Permit`; hop-by-hop and forwarding headers, upstream exchange.
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, Request, Response, Uri, Version};
+use hyper::body::{Body, Incoming};
+
+use super::body::{RequestBody, ResponseBody, UpstreamBody};
+use super::count::RequestRecord;
+use super::respond::Unanswered;
+use super::route::Routed;
+use super::upstream;
+use super::worker::Worker;
+use crate::authz::Permit;
+use crate::clock;
+use crate::model::backend::UpstreamProtocol;
+use crate::model::reason::Reason;
+use crate::request::{ConnMeta, UpstreamHead};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Forwards a permitted request and gives the upstream's answer.
+pub(super) async fn forward(
+    worker: &Rc<Worker>,
+    conn: &ConnMeta,
+    _permit: Permit,
+    routed: Routed,
+    body: Incoming,
+    mut record: RequestRecord,
+) -> Result<Response<ResponseBody>, Unanswered> {
+    let Routed { view, place } = routed;
+    let Some(rule) = place.rule() else { return Err(record.unanswered(Reason::NoRoute)) };
+    let upstream = match upstream::choose(worker.pool(), &rule.backends) {
+        Ok(upstream) => upstream,
+        Err(reason) => return Err(record.unanswered(reason)),
+    };
+    let mut head = view.into_upstream();
+    if upstream.protocol == UpstreamProtocol::H2c && head.te_trailers {
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    forwarding_headers(&mut head.headers, conn);
+    let request = upstream_request(head, upstream.protocol, body, &record);
+    let sent = clock::monotonic();
+    let limits = worker.limits();
+    let exchange = upstream::exchange(worker, upstream, request);
+    let (response, lease) = match tokio::time::timeout(limits.upstream_timeout, exchange).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(reason)) => return Err(record.unanswered(reason)),
+        Err(_) => return Err(record.unanswered(Reason::UpstreamTimeout)),
+    };
+    record.note(|facts| {
+        facts.upstream = Some(lease.endpoint());
+        facts.upstream_wait = Some(clock::monotonic() - sent);
+    });
+    let (mut parts, incoming) = response.into_parts();
+    strip_hop_by_hop(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    record.answering(parts.status, true);
+    let body = UpstreamBody::stream(incoming, record, lease, limits.stream_idle_timeout);
+    Ok(Response::from_parts(parts, body))
+}
+
+fn upstream_request(
+    head: UpstreamHead,
+    protocol: UpstreamProtocol,
+    body: Incoming,
+    record: &RequestRecord,
+) -> Request<RequestBody> {
+    let body = if body.is_end_stream() {
+        RequestBody::Empty
+    } else {
+        RequestBody::Streaming { incoming: body, bytes: record.request_bytes() }
+    };
+    let UpstreamHead { method, target, mut headers, .. } = head;
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = match protocol {
+        UpstreamProtocol::Http1 => Uri::from(target),
+        UpstreamProtocol::H2c => h2_uri(target, &mut headers),
+    };
+    *request.headers_mut() = headers;
+    request
+}
+
+/// HTTP/2 carries the authority in the target (RFC 9113 8.3.1).
+fn h2_uri(target: PathAndQuery, headers: &mut HeaderMap) -> Uri {
+    let host = headers.remove(header::HOST);
+    let authority = host.and_then(|host| Authority::from_maybe_shared(host).ok());
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = authority.is_some().then_some(http::uri::Scheme::HTTP);
+    parts.authority = authority;
+    parts.path_and_query = Some(target.clone());
+    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(target))
+}
+
+/// Tells the upstream who asked. No proxy in front of us is trusted, so that what the client says
+/// of itself in these headers is replaced, not extended.
+fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta) {
+    headers.remove(header::FORWARDED);
+    headers.remove(header::EXPECT); // answered by us
+    if let Ok(peer) = HeaderValue::try_from(conn.peer.ip().to_string()) {
+        headers.insert(X_FORWARDED_FOR, peer);
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme.as_str()));
+    match headers.get(header::HOST).cloned() {
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => headers.remove(X_FORWARDED_HOST),
+    };
+}
+
+/// Takes the upstream's own hop-by-hop headers off its response (RFC 9110 7.6.1).
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ] {
+        headers.remove(name);
+    }
+}

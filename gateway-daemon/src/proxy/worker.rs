@@ -1,0 +1,283 @@
+//! One worker: a thread with its own runtime, sockets, upstream pool, token cache and counter rows.
+//! Nothing here is shared with another worker but the snapshot and the connection gauge.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
+
+use super::accept::accept_loop;
+use super::access_log::{AccessLog, LogWriter};
+use super::upstream::Pool;
+use crate::authn::{CacheLimits, TokenCache};
+use crate::counters::WorkerCounters;
+use crate::lifecycle::DrainGuard;
+use crate::settings::Limits;
+use crate::snapshot::{Snapshot, SnapshotReader};
+
+/// What a worker is told by `app`.
+#[derive(Debug)]
+pub enum WorkerCommand {
+    /// Accept from this socket; the key names it for `Close`.
+    Listen {
+        /// Name of the socket.
+        key: ListenerKey,
+        /// A bound, listening, non-blocking socket.
+        socket: std::net::TcpListener,
+    },
+    /// Stop accepting from a socket; its connections go on.
+    Close(ListenerKey),
+    /// Stop accepting and finish what is under way.
+    Drain,
+    /// Cut off what is still under way.
+    Abort,
+}
+
+impl WorkerCommand {
+    /// [`Self::Drain`], to make one per worker.
+    pub fn drain() -> Self {
+        Self::Drain
+    }
+
+    /// [`Self::Abort`], to make one per worker.
+    pub fn abort() -> Self {
+        Self::Abort
+    }
+}
+
+/// Names a listening socket of a worker.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ListenerKey {
+    /// A socket that the kernel half steers to.
+    Steered(std::net::SocketAddr),
+    /// A socket bound to a listener's own address and port.
+    Bound(std::net::SocketAddr),
+}
+
+/// What a worker is made of. It is made on another thread than its own, so all of it is `Send`.
+pub struct WorkerParts {
+    /// Its number.
+    pub id: u32,
+    /// Limits.
+    pub limits: Arc<Limits>,
+    /// Reading end of the snapshot.
+    pub snapshots: SnapshotReader,
+    /// Its counter rows.
+    pub counters: WorkerCounters,
+    /// Open connections per port, of all workers.
+    pub gauge: Gauge,
+    /// The way to the access log; none: off.
+    pub access_log: Option<LogWriter>,
+    /// Whether sockets are marked for the wire counters.
+    pub marks: bool,
+    /// Held while connections are open.
+    pub drain: DrainGuard,
+}
+
+/// One worker, shared by the tasks of its thread.
+pub(super) struct Worker {
+    limits: Arc<Limits>,
+    snapshots: RefCell<SnapshotReader>,
+    counters: WorkerCounters,
+    gauge: Gauge,
+    access_log: AccessLog,
+    marks: bool,
+    tokens: RefCell<TokenCache>,
+    pool: Pool,
+    draining: Closed,
+    connections: Cell<u32>,
+}
+
+impl Worker {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow_mut().load()
+    }
+
+    pub(super) fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    pub(super) fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    pub(super) fn access_log(&self) -> &AccessLog {
+        &self.access_log
+    }
+
+    pub(super) fn marks(&self) -> bool {
+        self.marks
+    }
+
+    pub(super) fn tokens(&self) -> &RefCell<TokenCache> {
+        &self.tokens
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(super) fn draining(&self) -> &Closed {
+        &self.draining
+    }
+}
+
+/// Something that closes once, and those who wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Closed {
+    closed: Cell<bool>,
+    notify: Notify,
+}
+
+impl Closed {
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.notify.notify_waiters();
+    }
+
+    pub(super) async fn wait(&self) {
+        // Created before the check, so that no wake-up between the two is lost.
+        let notified = self.notify.notified();
+        if !self.closed.get() {
+            notified.await;
+        }
+    }
+}
+
+/// Open connections per listener port, counted over all workers.
+#[derive(Clone, Debug)]
+pub struct Gauge(Arc<[AtomicU32]>);
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Self((0..=u16::MAX).map(|_| AtomicU32::new(0)).collect())
+    }
+}
+
+impl Gauge {
+    /// Takes a place, unless `most` are taken.
+    pub(super) fn enter(&self, port: u16, most: u32) -> Option<Place> {
+        let place = Place { gauge: self.clone(), port };
+        // The place is given back by its drop, also where it is over the limit.
+        (self.0[usize::from(port)].fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+
+    /// Connections open now on a port.
+    pub fn open(&self, port: u16) -> u32 {
+        self.0[usize::from(port)].load(Ordering::Relaxed)
+    }
+}
+
+/// A connection's place in the gauge, given back on drop.
+#[derive(Debug)]
+pub(super) struct Place {
+    gauge: Gauge,
+    port: u16,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gauge.0[usize::from(self.port)].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs a worker on the current thread until it is drained.
+pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let WorkerParts { id, limits, snapshots, counters, gauge, access_log, marks, drain } = parts;
+    let tokens = RefCell::new(TokenCache::new(CacheLimits {
+        accepted: limits.token_cache as usize,
+        refused: limits.refused_token_cache as usize,
+        accepted_bytes: limits.token_cache_bytes as usize,
+        refused_bytes: limits.refused_token_cache_bytes as usize,
+    }));
+    let worker = Rc::new(Worker {
+        pool: Pool::new(&limits),
+        limits,
+        snapshots: RefCell::new(snapshots),
+        counters,
+        gauge,
+        access_log: AccessLog::new(access_log),
+        marks,
+        tokens,
+        draining: Closed::default(),
+        connections: Cell::new(0),
+    });
+    tracing::debug!(worker = id, "worker started");
+    // The tasks end with the set: requests cut off here still count and are logged.
+    let local = LocalSet::new();
+    local.block_on(&runtime, serve(&worker, commands));
+    drop(local);
+    worker.access_log.flush();
+    drop(drain);
+    Ok(())
+}
+
+/// Follows commands; ends when drained and the last connection is closed.
+async fn serve(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<WorkerCommand>) {
+    let mut open: HashMap<ListenerKey, Rc<Closed>> = HashMap::new();
+    tokio::task::spawn_local(super::access_log::flush_loop(worker.access_log.clone()));
+    tokio::task::spawn_local(super::upstream::reap_loop(Rc::clone(worker)));
+    while let Some(command) = commands.recv().await {
+        match command {
+            WorkerCommand::Listen { key, socket } => match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    let stop = Rc::new(Closed::default());
+                    open.insert(key, Rc::clone(&stop));
+                    tokio::task::spawn_local(accept_loop(Rc::clone(worker), listener, stop));
+                }
+                Err(error) => tracing::error!(?key, %error, "cannot poll a listening socket"),
+            },
+            WorkerCommand::Close(key) => {
+                if let Some(stop) = open.remove(&key) {
+                    stop.close();
+                }
+            }
+            WorkerCommand::Drain => break,
+            WorkerCommand::Abort => return,
+        }
+    }
+    for stop in open.values() {
+        stop.close();
+    }
+    worker.draining.close();
+    tokio::select! {
+        () = worker.drained() => {}
+        // Whatever comes now, or nobody left to tell: enough waited.
+        _ = commands.recv() => {}
+    }
+}
+
+impl Worker {
+    /// Ends when no connection is open; `app` bounds the wait.
+    async fn drained(&self) {
+        while self.connections.get() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Counts a connection task for the drain.
+    pub(super) fn connection_task(self: &Rc<Self>) -> ConnectionTask {
+        self.connections.set(self.connections.get() + 1);
+        ConnectionTask(Rc::clone(self))
+    }
+}
+
+/// A connection task under way.
+pub(super) struct ConnectionTask(Rc<Worker>);
+
+impl Drop for ConnectionTask {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
