@@ -1,0 +1,95 @@
+//! Safe limits, each by its flag.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::setting::{Options, setting};
+
+#[test]
+fn a_large_head_is_431() -> Result<()> {
+    let setting = setting()?;
+    let big = "x".repeat(70_000);
+    let response = setting.exchange(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {big}\r\n\r\n"))?;
+    assert_eq!(response.status, 431);
+    let many: Vec<String> = (0..120).map(|n| format!("X-{n}: y\r\n")).collect();
+    let many = many.concat();
+    let response = setting.exchange(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"))?;
+    assert_eq!(response.status, 431);
+    // What fits passes.
+    let fits = "x".repeat(50_000);
+    let response = setting.exchange(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {fits}\r\n\r\n"))?;
+    assert_eq!(response.status, 200);
+    let verdicts = setting.verdicts(3)?;
+    assert_eq!(verdicts["bad_request"], 2);
+    assert_eq!(verdicts["allowed"], 1);
+    Ok(())
+}
+
+#[test]
+fn a_slow_head_is_408() -> Result<()> {
+    let setting =
+        Options { arguments: &["--head-timeout", "0.3"], ..Options::default() }.start()?;
+    let mut first = setting.connect()?;
+    assert_eq!(first.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n", false)?.status, 408);
+    assert!(first.is_closed()?);
+    // Also on a connection that has served before.
+    let mut second = setting.connect()?;
+    assert_eq!(second.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false)?.status, 200);
+    assert_eq!(second.exchange(b"GET / HTTP/1.1\r\nHost", false)?.status, 408);
+    // A client that sends nothing is not a request.
+    let mut silent = setting.connect()?;
+    assert!(silent.is_closed()?);
+    let verdicts = setting.verdicts(3)?;
+    assert_eq!(verdicts["bad_request"], 2, "{verdicts:?}");
+    Ok(())
+}
+
+#[test]
+fn an_idle_connection_is_closed() -> Result<()> {
+    let setting =
+        Options { arguments: &["--idle-timeout", "0.3"], ..Options::default() }.start()?;
+    let mut client = setting.connect()?;
+    assert_eq!(client.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false)?.status, 200);
+    assert!(client.is_closed()?);
+    Ok(())
+}
+
+#[test]
+fn connections_per_listener_are_bounded() -> Result<()> {
+    let setting =
+        Options { arguments: &["--max-connections", "2"], ..Options::default() }.start()?;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut client = setting.connect()?;
+        assert_eq!(client.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false)?.status, 200);
+        kept.push(client);
+    }
+    let mut third = setting.connect()?;
+    assert!(third.is_closed()?);
+    drop(kept);
+    setting.daemon.until("a place", || {
+        let mut client = setting.connect().ok()?;
+        let answer = client.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", false).ok()?;
+        (answer.status == 200).then_some(())
+    })?;
+    let stats = setting.daemon.stats()?;
+    assert!(stats["connections"]["refused"].as_u64() >= Some(1), "{stats:#}");
+    Ok(())
+}
+
+#[test]
+fn a_slow_upstream_is_504() -> Result<()> {
+    let setting = Options {
+        arguments: &["--upstream-timeout", "0.3"],
+        answer: Some(Arc::new(|_, _| {
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            Ok(false)
+        })),
+        ..Options::default()
+    }
+    .start()?;
+    assert_eq!(setting.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n")?.status, 504);
+    assert_eq!(setting.verdicts(1)?["upstream_timeout"], 1);
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! End to end: namespaces, attached programs, the daemon, curl and bpftool.
+//!
+//! Every test has namespaces, manifests, an origin, a daemon and a pin directory of its own.
+
+mod bad_input;
+mod counters;
+mod drain;
+mod forwarding;
+mod framing;
+mod h2_abuse;
+mod limits;
+mod privileges;
+mod reload;
+mod requests;
+mod setting;
+mod upstreams;
