@@ -104,3 +104,29 @@ impl fmt::Display for FieldPath {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    #[test]
+    fn paths_print_as_people_write_them() {
+        let path = FieldPath::of("spec.rules").index(0).key("matches").index(1).key("path.value");
+        assert_eq!(path.to_string(), "spec.rules[0].matches[1].path.value");
+        let path = FieldPath::of("metadata.annotations").name("istio.io/dry-run");
+        assert_eq!(path.to_string(), "metadata.annotations[\"istio.io/dry-run\"]");
+    }
+
+    #[test]
+    fn lines_are_of_the_nearest_field_that_is_there() {
+        let (documents, _) = yaml::read("a:\n  b:\n  - c: 1\n");
+        let rows = [("a", 1), ("a.b", 2), ("a.x", 1), ("x", 1)];
+        for (path, line) in rows {
+            assert_eq!(FieldPath::of(path).line(&documents[0]), line, "{path}");
+        }
+        let list = FieldPath::of("a.b");
+        assert_eq!(list.index(0).key("c").line(&documents[0]), 3);
+        assert_eq!(list.index(7).key("c").line(&documents[0]), 2);
+    }
+}

@@ -104,6 +104,27 @@ fn the_shared_corpus_translates() {
 }
 
 #[test]
+fn the_quickstart_translates() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+    let (mut files, faults) = source::read(&[folder]);
+    assert!(faults.is_empty(), "{faults:#?}");
+    let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let indent = |pem: String| pem.replace('\n', "\n    ");
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{ name: quickstart-certificate }}\n\
+         type: kubernetes.io/tls\nstringData:\n  tls.crt: |\n    {}\n  tls.key: |\n    {}\n",
+        indent(certificate.cert.pem()),
+        indent(certificate.signing_key.serialize_pem())
+    );
+    files.push(SourceFile { name: "secret".into(), text: secret });
+    let (bundle, faults) = bundle::read(&files, &[]);
+    let (model, report) = translate::translate(&bundle, faults);
+    let errors: Vec<_> = report.errors().collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    assert_eq!(model.listeners.len(), 2);
+}
+
+#[test]
 fn the_benchmark_manifests_translate() {
     let Some(folder) = shared("bench") else { return };
     let jwks = fs::read_to_string(folder.join("samples/jwks.json")).unwrap().replace('\n', "");

@@ -1,6 +1,9 @@
 //! Certificates to rustls: one `ServerConfig` per HTTPS port, which chooses the certificate by the
 //! server name of the handshake (RFC 6066) and answers only to names that a listener has.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -4,6 +4,9 @@
 //! Scalars follow the Kubernetes API server: a number or boolean where text is wanted is refused
 //! (YAML 1.1 and 1.2 readers would disagree about `no` or `0x10`). Must not know: kinds.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt;
 
@@ -307,18 +310,6 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
         visitor.visit_unit()
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.integer(visitor)
-    }
-
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.integer(visitor)
-    }
-
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.integer(visitor)
-    }
-
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         self.integer(visitor)
     }
@@ -333,7 +324,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
 
     serde::forward_to_deserialize_any! {
         <V: Visitor<'de>>
-        i8 i16 i32 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
+        i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
         identifier
     }
 }
