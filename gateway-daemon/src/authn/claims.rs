@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 
 use super::failure::Failure;
 use super::json;
@@ -13,9 +14,9 @@ use super::verify::Algorithm;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Claim;
 
-/// Base64url without padding (RFC 7515 2). Bits after the last whole byte are ignored as Envoy
-/// does: they change nothing that is signed, and the cache compares tokens as they were sent.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+/// Base64url without padding for signatures. Bits after the last whole byte are ignored as Envoy
+/// does: a signature cut short fails as a signature, not as an encoding.
+const SIGNATURE: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::RequireNone)
@@ -25,12 +26,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Seconds that `nbf` and `exp` may be off.
 const LEEWAY: u64 = 60;
 
+/// What a token's header says that choosing a key needs. `crit`, `jku`, `jwk`, `x5u` and the like
+/// are not read: no key but the rule's own is ever used.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) algorithm: Algorithm,
+    /// `kid`; empty is none.
+    pub(super) key_id: Option<Box<str>>,
+}
+
 /// A well-formed token.
 #[derive(Debug)]
 pub(super) struct Jwt {
-    pub(super) algorithm: Algorithm,
-    /// As in the header, which matters to keys that state one.
-    pub(super) key_id: Option<Box<str>>,
+    pub(super) header: Header,
     /// `iss`.
     pub(super) issuer: Option<Box<str>>,
     /// `sub`.
@@ -46,17 +54,24 @@ pub(super) struct Jwt {
     pub(super) signature: Vec<u8>,
 }
 
-impl Jwt {
-    /// Takes a token apart; the first check that fails says so.
-    pub(super) fn parse(token: &[u8]) -> Result<Self, Failure> {
-        let [header, payload, signature] = sections(token).ok_or(Failure::Form)?;
-        let header = decode(header).ok_or(Failure::HeaderBase64)?;
+impl Header {
+    /// Reads the first section of a token.
+    pub(super) fn parse(section: &[u8]) -> Result<Self, Failure> {
+        let header = decode(section).ok_or(Failure::HeaderBase64)?;
         let header = json::object(&header).ok_or(Failure::HeaderJson)?;
         let algorithm = header.member("alg").and_then(Claim::as_str);
         let algorithm = algorithm.ok_or(Failure::AlgorithmMissing)?;
         let algorithm = Algorithm::named(algorithm).ok_or(Failure::AlgorithmUnknown)?;
-        let key_id = text(&header, "kid", Failure::KeyIdType)?;
+        let key_id = text(&header, "kid", Failure::KeyIdType)?.filter(|id| !id.is_empty());
+        Ok(Self { algorithm, key_id })
+    }
+}
 
+impl Jwt {
+    /// Takes a token apart; the first check that fails says so.
+    pub(super) fn parse(token: &[u8]) -> Result<Self, Failure> {
+        let [header, payload, signature] = sections(token).ok_or(Failure::Form)?;
+        let header = Header::parse(header)?;
         let payload = decode(payload).ok_or(Failure::PayloadBase64)?;
         let claims = json::object(&payload).ok_or(Failure::PayloadJson)?;
         let issuer = text(&claims, "iss", Failure::IssType)?;
@@ -66,19 +81,9 @@ impl Jwt {
         let expires = seconds(&claims, "exp", Failure::ExpType, Failure::ExpRange)?;
         text(&claims, "jti", Failure::JtiType)?;
         let audiences = audiences(&claims)?;
-        let signature = decode(signature).ok_or(Failure::SignatureBase64)?;
+        let signature = decode_signature(signature).ok_or(Failure::SignatureBase64)?;
         let claims = Arc::new(claims);
-        Ok(Self {
-            algorithm,
-            key_id,
-            issuer,
-            subject,
-            not_before,
-            expires,
-            audiences,
-            claims,
-            signature,
-        })
+        Ok(Self { header, issuer, subject, not_before, expires, audiences, claims, signature })
     }
 
     /// Checks `nbf`, then `exp`, against the clock.
@@ -113,8 +118,14 @@ pub(super) fn signed_part(token: &[u8]) -> &[u8] {
     &token[..end]
 }
 
-fn decode(section: &[u8]) -> Option<Vec<u8>> {
-    BASE64.decode(section).ok()
+/// Decodes header or payload: base64url without padding (RFC 7515 2).
+pub(super) fn decode(section: &[u8]) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(section).ok()
+}
+
+/// Decodes a signature.
+pub(super) fn decode_signature(section: &[u8]) -> Option<Vec<u8>> {
+    SIGNATURE.decode(section).ok()
 }
 
 fn text(object: &Claim, name: &str, wrong: Failure) -> Result<Option<Box<str>>, Failure> {

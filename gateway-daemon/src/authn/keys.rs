@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::claims::{Jwt, signed_part};
+use super::claims::{Header, signed_part};
 use super::failure::Failure;
 use super::json;
 use super::verify::Material;
@@ -48,7 +48,12 @@ impl KeySet {
         let mut keys = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             match Key::parse(entry) {
-                Ok(key) => keys.push(key),
+                Ok(key) => {
+                    if key.material.is_short_secret() {
+                        notes.push(format!("jwks: keys[{at}] is shorter than 32 bytes: guessable"));
+                    }
+                    keys.push(key);
+                }
                 Err(why) => notes.push(format!("jwks: keys[{at}] is left out: {why}")),
             }
         }
@@ -56,13 +61,18 @@ impl KeySet {
     }
 
     /// Verifies a token's signature by every key that fits its `kid` and `alg`.
-    pub(super) fn verify(&self, jwt: &Jwt, token: &[u8]) -> Result<(), Failure> {
+    pub(super) fn verify(
+        &self,
+        header: &Header,
+        token: &[u8],
+        signature: &Vec<u8>,
+    ) -> Result<(), Failure> {
         if self.keys.is_empty() {
             return Err(Failure::KeysUnavailable);
         }
         let mut failure = Failure::KeyUnknown;
-        for key in self.keys.iter().filter(|key| key.fits(jwt)) {
-            match key.material.verify(jwt.algorithm, signed_part(token), &jwt.signature) {
+        for key in self.keys.iter().filter(|key| key.fits(header)) {
+            match key.material.verify(header.algorithm, signed_part(token), signature) {
                 Ok(()) => return Ok(()),
                 Err(_) if failure == Failure::Ed25519Length => {}
                 Err(why) => failure = why,
@@ -108,13 +118,12 @@ impl Key {
 
     /// Whether the key is to be tried: `kid` equal or absent on either side, `alg` equal or absent
     /// from the key.
-    fn fits(&self, jwt: &Jwt) -> bool {
-        let wanted = jwt.key_id.as_deref().filter(|id| !id.is_empty());
-        let same_id = match (self.id.as_deref(), wanted) {
+    fn fits(&self, header: &Header) -> bool {
+        let same_id = match (self.id.as_deref(), header.key_id.as_deref()) {
             (Some(id), Some(wanted)) => id == wanted,
             _ => true,
         };
-        same_id && self.algorithm.as_deref().is_none_or(|name| name == jwt.algorithm.name())
+        same_id && self.algorithm.as_deref().is_none_or(|name| name == header.algorithm.name())
     }
 }
 
@@ -131,8 +140,13 @@ fn rsa(member: Member<'_, '_>, algorithm: Option<&str>) -> Result<Material, &'st
     }
     let modulus = bytes(member, "n").ok_or("`n` is not base64url")?;
     let exponent = bytes(member, "e").ok_or("`e` is not base64url")?;
-    Material::rsa(without_zeros(&modulus), without_zeros(&exponent))
-        .ok_or("not an RSA public key of 2048 to 8192 bits")
+    let modulus = without_zeros(&modulus);
+    // Not all of this is checked where a key is made, only where it is used.
+    let bits =
+        modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
+    let key =
+        (2048..=8192).contains(&bits).then(|| Material::rsa(modulus, without_zeros(&exponent)));
+    key.flatten().ok_or("not an RSA public key of 2048 to 8192 bits")
 }
 
 fn ec(member: Member<'_, '_>, algorithm: Option<&str>) -> Result<Material, &'static str> {

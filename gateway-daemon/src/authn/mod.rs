@@ -14,6 +14,9 @@ mod place;
 mod rule;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -65,7 +65,10 @@ impl Rule {
         if let Some(verdict) = known.verdict(position) {
             return verdict;
         }
-        let verdict = self.keys.verify(jwt, token).map(|()| Arc::new(self.accept(jwt, token)));
+        let verdict = self
+            .keys
+            .verify(&jwt.header, token, &jwt.signature)
+            .map(|()| Arc::new(self.accept(jwt, token)));
         known.remember(position, verdict.clone());
         verdict
     }

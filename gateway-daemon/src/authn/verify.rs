@@ -58,7 +58,11 @@ impl Algorithm {
 }
 
 /// Verifiers of one key, at most one per algorithm.
-pub(super) struct Material(Vec<KeyVerifier>);
+pub(super) struct Material {
+    verifiers: Vec<KeyVerifier>,
+    /// A shared secret of fewer bytes than RFC 7518 3.2 asks for.
+    short_secret: bool,
+}
 
 /// A parsed key, bound to one algorithm.
 enum KeyVerifier {
@@ -68,6 +72,8 @@ enum KeyVerifier {
     P521(ParsedPublicKey),
 }
 
+/// Bytes of the shortest secret for HS256 (RFC 7518 3.2).
+const SHORTEST_SECRET: usize = 32;
 /// Bytes of an Ed25519 signature (RFC 8032 5.1.6).
 const ED25519_SIGNATURE: usize = 64;
 
@@ -87,7 +93,7 @@ impl Material {
             let key = components.to_parsed_public_key(rule).ok()?;
             Some(KeyVerifier::public(Algorithm::named(name)?, key))
         };
-        RULES.into_iter().map(verifier).collect::<Option<_>>().map(Self)
+        RULES.into_iter().map(verifier).collect::<Option<_>>().map(Self::public)
     }
 
     /// A point on a curve (uncompressed, SEC 1 2.3.3), for the one hash that belongs to it.
@@ -99,13 +105,13 @@ impl Material {
             _ => return None,
         };
         let key = ParsedPublicKey::new(rule, point).ok()?;
-        Some(Self(vec![KeyVerifier::public(Algorithm::named(name)?, key)]))
+        Some(Self::public(vec![KeyVerifier::public(Algorithm::named(name)?, key)]))
     }
 
     /// An Ed25519 key.
     pub(super) fn ed25519(key: &[u8]) -> Option<Self> {
         let key = ParsedPublicKey::new(&rules::ED25519, key).ok()?;
-        Some(Self(vec![KeyVerifier::public(Algorithm::named("EdDSA")?, key)]))
+        Some(Self::public(vec![KeyVerifier::public(Algorithm::named("EdDSA")?, key)]))
     }
 
     /// A shared secret.
@@ -117,12 +123,23 @@ impl Material {
             let key = hmac::Key::new(rule, secret);
             KeyVerifier::Named(Box::new(Secret { algorithm, key }))
         };
-        (!secret.is_empty()).then(|| Self(rules.into_iter().map(verifier).collect()))
+        let verifiers = rules.into_iter().map(verifier).collect();
+        let short_secret = secret.len() < SHORTEST_SECRET;
+        (!secret.is_empty()).then_some(Self { verifiers, short_secret })
+    }
+
+    fn public(verifiers: Vec<KeyVerifier>) -> Self {
+        Self { verifiers, short_secret: false }
+    }
+
+    /// Whether this is a shared secret that is too short to be one.
+    pub(super) fn is_short_secret(&self) -> bool {
+        self.short_secret
     }
 
     /// Whether this is an Ed25519 key.
     fn is_ed25519(&self) -> bool {
-        self.0.iter().any(|key| key.algorithm() == named(jsonwebtoken::Algorithm::EdDSA))
+        self.verifiers.iter().any(|key| key.algorithm() == named(jsonwebtoken::Algorithm::EdDSA))
     }
 
     /// Verifies a signature by the rule for `algorithm`, if the key has one.
@@ -135,7 +152,7 @@ impl Material {
         if self.is_ed25519() && signature.len() != ED25519_SIGNATURE {
             return Err(Failure::Ed25519Length);
         }
-        let verifier = self.0.iter().find(|key| key.algorithm() == algorithm);
+        let verifier = self.verifiers.iter().find(|key| key.algorithm() == algorithm);
         verifier.ok_or(Failure::Signature)?.verify(message, signature)
     }
 }

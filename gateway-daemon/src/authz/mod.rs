@@ -10,6 +10,8 @@ mod index;
 mod pattern;
 mod principal;
 mod rule;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -1,0 +1,5 @@
+mod cache;
+mod hostile;
+mod mint;
+mod places;
+mod wycheproof;
