@@ -16,7 +16,7 @@ fn names_object_and_field() -> Result<()> {
     let good = base(&http_listener("http", 8080), upstream());
     let policy = crate::setting::policy()?;
     let rows: Vec<(&str, String, &[&str])> = vec![
-        ("broken YAML", "kind: [".into(), &["config.yaml:1"]),
+        ("broken YAML", "kind: Gateway\nspec: ]\n".into(), &["config.yaml:2"]),
         (
             "unknown field",
             good.replace("targetPort", "targetPrt"),

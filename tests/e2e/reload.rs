@@ -13,7 +13,7 @@ use crate::setting::{HTTP, setting};
 fn a_broken_configuration_leaves_the_last_good_one() -> Result<()> {
     let setting = setting()?;
     for (name, broken, complaint) in [
-        ("yaml", "kind: [", "broken.yaml:1"),
+        ("yaml", "kind: Gateway\nspec: ]\n", "broken.yaml:2"),
         (
             "unknown field",
             "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: default}\nspec: {prots: []}\n",

@@ -1,6 +1,5 @@
 //! Bodies on their way: streamed, counted, never buffered.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
-use super::count::RequestRecord;
+use super::count::{RequestRecord, Upload};
 use super::upstream::Lease;
 use crate::model::reason::Reason;
 
@@ -23,8 +22,8 @@ pub(super) enum RequestBody {
     Streaming {
         /// From the client.
         incoming: Incoming,
-        /// Bytes so far.
-        bytes: Rc<Cell<u64>>,
+        /// How it goes, for the record.
+        upload: Rc<Upload>,
     },
 }
 
@@ -38,10 +37,12 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming { incoming, bytes } => {
+            Self::Streaming { incoming, upload } => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame {
-                    bytes.set(bytes.get() + data_length(frame));
+                match &frame {
+                    Some(Ok(frame)) => upload.bytes.set(upload.bytes.get() + data_length(frame)),
+                    Some(Err(_)) => upload.broken.set(true),
+                    None => {}
                 }
                 Poll::Ready(frame)
             }

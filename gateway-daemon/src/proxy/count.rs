@@ -32,10 +32,19 @@ pub(super) struct RequestRecord {
     /// The final word; none while the request is under way.
     verdict: Option<(RequestVerdict, Option<Reason>)>,
     status: Option<StatusCode>,
-    request_bytes: Rc<Cell<u64>>,
+    upload: Rc<Upload>,
     response_bytes: u64,
     /// What only the access log needs; none where it is off.
     facts: Option<Box<Facts>>,
+}
+
+/// How the request's body goes.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// Bytes so far.
+    pub(super) bytes: Cell<u64>,
+    /// The client broke it off.
+    pub(super) broken: Cell<bool>,
 }
 
 /// What only the access log needs.
@@ -65,7 +74,7 @@ impl RequestRecord {
             path: PathSlot::NONE,
             verdict: None,
             status: None,
-            request_bytes: Rc::default(),
+            upload: Rc::default(),
             response_bytes: 0,
             facts: worker.access_log().is_on().then(Box::default),
         }
@@ -89,9 +98,9 @@ impl RequestRecord {
         }
     }
 
-    /// Where the bytes of the request's body are counted.
-    pub(super) fn request_bytes(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.request_bytes)
+    /// Where the request's body is watched.
+    pub(super) fn upload(&self) -> Rc<Upload> {
+        Rc::clone(&self.upload)
     }
 
     pub(super) fn add_response_bytes(&mut self, bytes: u64) {
@@ -124,7 +133,7 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         let (verdict, reason) =
             self.verdict.unwrap_or((RequestVerdict::Aborted, Some(Reason::ClientGone)));
-        let request_bytes = self.request_bytes.get();
+        let request_bytes = self.upload.bytes.get();
         self.worker.counters().record(self.path, verdict, request_bytes, self.response_bytes);
         self.conn.request_closed();
         if let Some(facts) = self.facts.take() {

@@ -74,7 +74,7 @@ fn upstream_request(
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
-        RequestBody::Streaming { incoming: body, bytes: record.request_bytes() }
+        RequestBody::Streaming { incoming: body, upload: record.upload() }
     };
     let UpstreamHead { method, target, mut headers, .. } = head;
     let mut request = Request::new(body);

@@ -122,8 +122,10 @@ where
 {
     let limits = worker.limits();
     let service = service_fn(|request: Request<Incoming>| {
+        // Opened here and not in the future, which hyper may drop before it polls it once.
+        let record = RequestRecord::open(worker, conn);
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
-        async move { Ok::<_, Infallible>(super::answer(&worker, &conn, request).await) }
+        async move { Ok::<_, Infallible>(super::answer(&worker, &conn, request, record).await) }
     });
     let mut hyper = http1::Builder::new()
         .max_headers(limits.max_headers as usize)
@@ -150,8 +152,10 @@ where
 {
     let limits = worker.limits();
     let service = service_fn(|request: Request<Incoming>| {
+        // Opened here and not in the future, which hyper may drop before it polls it once.
+        let record = RequestRecord::open(worker, conn);
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
-        async move { Ok::<_, Infallible>(super::answer(&worker, &conn, request).await) }
+        async move { Ok::<_, Infallible>(super::answer(&worker, &conn, request, record).await) }
     });
     let mut hyper = pin!(
         http2::Builder::new(LocalExecutor)

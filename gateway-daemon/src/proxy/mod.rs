@@ -23,7 +23,7 @@ mod worker;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 
 use self::accept::Connection;
 use self::body::ResponseBody;
@@ -39,8 +39,9 @@ async fn answer(
     worker: &Rc<Worker>,
     conn: &Rc<Connection>,
     request: Request<Incoming>,
+    mut record: RequestRecord,
 ) -> Response<ResponseBody> {
-    let mut record = RequestRecord::open(worker, conn);
+    let head = request.method() == Method::HEAD;
     let decided = decide(worker, conn, request, &mut record);
     let result = match decided {
         Ok((permit, routed, body)) => {
@@ -48,7 +49,7 @@ async fn answer(
         }
         Err(rejection) => Err(Unanswered { record, rejection }),
     };
-    result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn))
+    result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn, head))
 }
 
 /// Everything before the upstream, without waiting for anything.

@@ -86,7 +86,8 @@ impl Rejection {
             Reason::MalformedRequest
             | Reason::AmbiguousFraming
             | Reason::HostInvalid
-            | Reason::PathInvalid => StatusCode::BAD_REQUEST,
+            | Reason::PathInvalid
+            | Reason::ClientGone => StatusCode::BAD_REQUEST,
             Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Reason::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Reason::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -110,16 +111,21 @@ impl Rejection {
     }
 }
 
-/// The response to a rejected request; closes its record.
-pub(super) fn respond(unanswered: Unanswered, conn: &Connection) -> Response<ResponseBody> {
+/// The response to a rejected request; closes its record. A HEAD gets the headers of the text, and
+/// no text (RFC 9110 9.3.2).
+pub(super) fn respond(
+    unanswered: Unanswered,
+    conn: &Connection,
+    head: bool,
+) -> Response<ResponseBody> {
     let Unanswered { mut record, mut rejection } = unanswered;
-    if let Some(reason) = conn.framing_refusal()
-        && rejection.reason.verdict() == RequestVerdict::UpstreamError
-    {
-        rejection = reason.into(); // the client's broken body broke the exchange
+    if record.upload().broken.get() && rejection.reason.verdict() == RequestVerdict::UpstreamError {
+        // It was the client that broke the exchange, with its framing or by going away.
+        rejection = conn.framing_refusal().unwrap_or(Reason::ClientGone).into();
     }
     let status = rejection.status();
-    let mut response = Response::new(ResponseBody::full(rejection.text.as_bytes()));
+    let sent: &'static [u8] = if head { &[] } else { rejection.text.as_bytes() };
+    let mut response = Response::new(ResponseBody::full(sent));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(rejection.text.len()));
@@ -133,7 +139,7 @@ pub(super) fn respond(unanswered: Unanswered, conn: &Connection) -> Response<Res
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     record.note(|facts| facts.decided_by = rejection.decided_by.take());
-    record.add_response_bytes(rejection.text.len() as u64);
+    record.add_response_bytes(sent.len() as u64);
     record.answering(status, false);
     record.refuse(rejection.reason);
     response
