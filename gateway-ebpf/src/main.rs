@@ -21,12 +21,12 @@ use crate::packet::{Frame, Skb};
 
 /// Drops packets from denied sources to gateway ports, before the kernel allocates for them.
 ///
-/// Without `frags`: in generic mode the kernel would copy a packet with fragments into a new buffer
-/// that forgets the length of its link-layer header, and TC ingress would see it begin at IP.
+/// Without `frags`: with it, generic XDP rebuilds packets and forgets the length of their link
+/// layer (Linux 6.18), so that TC ingress behind it sees them without their Ethernet header.
 #[xdp]
 fn gateway_xdp(context: XdpContext) -> u32 {
     let frame = Frame::of_xdp(&context);
-    let mut count = Count::new(Hook::Xdp, packet::xdp_length(&context));
+    let mut count = Count::new(Hook::Xdp, frame.length() as u64);
     let verdict = match parse(&frame) {
         Parsed::Tcp(segment) => match ports::destination(&segment) {
             Some(port) => {

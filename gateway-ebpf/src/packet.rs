@@ -4,7 +4,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::{bpf_skb_pull_data, bpf_xdp_get_buff_len};
+use aya_ebpf::helpers::bpf_skb_pull_data;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use gateway_ebpf::parse::{Bytes, Parsed, parse};
 
@@ -48,7 +48,9 @@ impl Frame {
         Some(start as *const c_void)
     }
 
-    fn length(&self) -> usize {
+    /// Its bytes.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> usize {
         self.end - self.data
     }
 }
@@ -60,13 +62,6 @@ impl Bytes for Frame {
         // SAFETY: `pointer` checked that N bytes follow; bytes need no alignment.
         Some(unsafe { *pointer.cast() })
     }
-}
-
-/// Bytes of the packet of an XDP context, fragments included.
-#[inline(always)]
-pub(crate) fn xdp_length(context: &XdpContext) -> u64 {
-    // SAFETY: the context is the kernel's.
-    unsafe { bpf_xdp_get_buff_len(context.ctx) }
 }
 
 /// What TC programs read from their context.

@@ -50,14 +50,29 @@ pub struct Attached {
 
 impl Loaded {
     /// Attaches XDP and TC to every interface, by name. If one fails, those done are undone.
-    pub fn attach(mut self, _: &Privileged, interfaces: &[String]) -> Result<Attached, BpfError> {
+    pub fn attach(
+        self,
+        privileged: &Privileged,
+        interfaces: &[String],
+    ) -> Result<Attached, BpfError> {
+        self.attach_by(privileged, interfaces, TcMode::Tcx)
+    }
+
+    /// Attaches as [`Self::attach`] does, where [`TcMode::Clsact`] asks for filters also on kernels
+    /// that have TCX.
+    pub fn attach_by(
+        mut self,
+        _: &Privileged,
+        interfaces: &[String],
+        tc: TcMode,
+    ) -> Result<Attached, BpfError> {
         let mut attachments: Vec<Attachment> = Vec::new();
         for interface in interfaces {
             if attachments.iter().any(|attachment| attachment.interface == *interface) {
                 continue;
             }
             check_interface(interface)?;
-            let tc = self.attach_tc(interface)?;
+            let tc = self.attach_tc(interface, tc)?;
             let xdp = self.attach_xdp(interface)?;
             attachments.push(Attachment { interface: interface.clone(), xdp, tc });
         }
@@ -88,12 +103,11 @@ impl Loaded {
         }
     }
 
-    fn attach_tc(&mut self, interface: &str) -> Result<TcMode, BpfError> {
+    fn attach_tc(&mut self, interface: &str, mut mode: TcMode) -> Result<TcMode, BpfError> {
         let hooks = [
             (program::TC_INGRESS, TcAttachType::Ingress),
             (program::TC_EGRESS, TcAttachType::Egress),
         ];
-        let mut mode = TcMode::Tcx;
         for (name, hook) in hooks {
             if mode == TcMode::Tcx {
                 let options = TcAttachOptions::TcxOrder(LinkOrder::default());

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
+use aya::programs::tc::TcError;
+use aya::programs::xdp::XdpError;
 
 use crate::counters::RegionError;
 
@@ -192,12 +194,42 @@ impl BpfError {
 pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut error = Some(error);
     while let Some(current) = error {
-        if let Some(io) = current.downcast_ref::<io::Error>() {
-            return io.raw_os_error();
+        let known = if let Some(io) = current.downcast_ref::<io::Error>() {
+            io.raw_os_error()
+        } else {
+            transparent(current)
+        };
+        if known.is_some() {
+            return known;
         }
         error = current.source();
     }
     None
+}
+
+/// The same for those of aya's errors that show another's text as their own: their source is the
+/// other's source, so that the other itself is passed over.
+fn transparent(error: &(dyn Error + 'static)) -> Option<i32> {
+    if let Some(error) = error.downcast_ref::<ProgramError>() {
+        match error {
+            ProgramError::TcError(error) => errno(error),
+            ProgramError::XdpError(XdpError::NetlinkError(error))
+            | ProgramError::NetlinkError(error) => error.raw_os_error(),
+            ProgramError::MapError(error) => errno(error),
+            ProgramError::IOError(error) => error.raw_os_error(),
+            _ => None,
+        }
+    } else if let Some(error) = error.downcast_ref::<TcError>() {
+        match error {
+            TcError::NetlinkError(error) => error.raw_os_error(),
+            TcError::IoError(error) => error.raw_os_error(),
+            _ => None,
+        }
+    } else if let Some(MapError::IoError(error)) = error.downcast_ref::<MapError>() {
+        error.raw_os_error()
+    } else {
+        None
+    }
 }
 
 /// An error with its causes, on one line.

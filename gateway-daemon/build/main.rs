@@ -5,10 +5,12 @@
 //! refuses to load and says why. `docs/decisions/0011-kernel-object.md` has the reasons.
 #![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by environment")]
 
+mod btf;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::{env, fs};
 
 /// The source of `core`, below a compiler's root.
@@ -20,7 +22,17 @@ const TARGET: &str = "bpfel-unknown-none";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
     let object = PathBuf::from(variable("OUT_DIR")?).join("gateway.o");
     for source in ["gateway-ebpf", "gateway-common", "Cargo.lock"] {
@@ -28,7 +40,9 @@ fn main() -> Result<()> {
     }
     let missing = match (compiler(&workspace)?, linker(&workspace)) {
         (Some(compiler), Some(linker)) => {
-            fs::copy(build(&workspace, &compiler, &linker)?, &object)?;
+            let built = build(&workspace, &compiler, &linker)?;
+            let named = btf::name_text(fs::read(&built)?);
+            fs::write(&object, named.ok_or("the kernel object has no type i8 in its BTF")?)?;
             println!("cargo:rustc-env=GATEWAY_KERNEL_OBJECT=built");
             return Ok(());
         }

@@ -1,0 +1,192 @@
+//! Pins: counters go on over restarts, other layouts are refused, one daemon at a time.
+
+use std::fs;
+use std::path::Path;
+
+use gateway_common::abi::{self, map};
+use gateway_common::hook::Hook;
+use gateway_common::path::PathSlot;
+use gateway_common::verdict::{PacketVerdict, RequestVerdict};
+use gateway_daemon::bpf::{self, BpfError, Detached, LoadOptions, Packet, Privileged};
+use gateway_daemon::counters::{ListenerSlots, PathSlots, Regions, Totals};
+
+use crate::packet::syn;
+use crate::sandbox::{self, load, options, packets, pin_directory, regions, run, steer};
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// Loading's error.
+fn refused(options: LoadOptions) -> String {
+    let privileged = Privileged::acquire().unwrap();
+    let loaded = Detached::prepare(options).and_then(|detached| detached.load(&privileged));
+    match loaded {
+        Ok(_) => panic!("it loaded"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The counters as an observer reads them, also with no daemon.
+fn pinned() -> Regions {
+    Regions::open(|name| bpf::pinned_region(pin_directory(), name)).unwrap()
+}
+
+#[test]
+fn counters_and_slots_continue_over_a_restart() {
+    sandbox::enter();
+    let mut first = load(options());
+    let slot = steer(first.maps(), "http", &[], 8080);
+    let counters = regions(first.maps());
+    let mut paths = PathSlots::new(counters.clone());
+    assert_eq!(paths.assign(&names(&["a", "b"])).slots, [PathSlot(1), PathSlot(2)]);
+    counters.worker(1).unwrap().record(PathSlot(2), RequestVerdict::Allowed, 1, 2);
+    let bytes = syn("192.0.2.1", "127.0.0.1", 8080).bytes();
+    let privileged = Privileged::acquire().unwrap();
+    first.run(&privileged, Hook::Xdp, Packet::new(&bytes)).unwrap();
+    drop((first, counters));
+
+    // Nobody runs: the pins answer.
+    let down = Totals::read(&pinned());
+    assert_eq!((down.paths[2].name.as_str(), down.paths[2].requests.allowed), ("b", 1));
+
+    let mut second = load(options());
+    assert_eq!(second.maps().steered().count(), 0, "steering is the process's");
+    let counters = regions(second.maps());
+    assert_eq!(Totals::read(&counters), down);
+    let mut paths = PathSlots::new(counters.clone());
+    assert_eq!(paths.assign(&names(&["b", "c"])).slots, [PathSlot(2), PathSlot(3)]);
+    let mut listeners = ListenerSlots::new(counters.clone());
+    assert_eq!(listeners.assign(&names(&["http"])).slots, [slot]);
+    counters.worker(1).unwrap().record(PathSlot(2), RequestVerdict::Allowed, 1, 2);
+    assert_eq!(Totals::read(&counters).requests().allowed, 2);
+    // Port 8080 is steered no longer, so the packet is nobody's until it is again.
+    second.run(&privileged, Hook::Xdp, Packet::new(&bytes)).unwrap();
+    assert_eq!(packets(&counters, Hook::Xdp, slot, PacketVerdict::Passed), 1);
+    second.maps().steer(slot, &[], 8080).unwrap();
+    second.run(&privileged, Hook::Xdp, Packet::new(&bytes)).unwrap();
+    assert_eq!(packets(&counters, Hook::Xdp, slot, PacketVerdict::Passed), 2);
+}
+
+#[test]
+fn more_workers_take_the_rows_along_and_fewer_leave_them() {
+    sandbox::enter();
+    let mut loaded = load(LoadOptions::new(1));
+    regions(loaded.maps()).worker(0).unwrap().record(PathSlot(0), RequestVerdict::Denied, 0, 0);
+    drop(loaded);
+    let mut loaded = load(LoadOptions::new(3));
+    let counters = regions(loaded.maps());
+    assert_eq!(counters.workers(), 3);
+    counters.worker(2).unwrap().record(PathSlot(0), RequestVerdict::Aborted, 0, 0);
+    drop((loaded, counters));
+    let mut loaded = load(LoadOptions::new(2));
+    let totals = Totals::read(&regions(loaded.maps()));
+    assert_eq!((totals.requests().denied, totals.requests().aborted), (1, 1));
+    let old = pin_directory().join("REQUEST_COUNTERS_OLD");
+    assert!(!old.exists());
+}
+
+#[test]
+fn an_interrupted_migration_is_finished() {
+    sandbox::enter();
+    let mut loaded = load(LoadOptions::new(1));
+    regions(loaded.maps()).worker(0).unwrap().record(PathSlot(0), RequestVerdict::Denied, 0, 0);
+    drop(loaded);
+    // As a daemon leaves it that is killed after it has put the old map aside.
+    let [pin, old] =
+        [map::REQUEST_COUNTERS, "REQUEST_COUNTERS_OLD"].map(|name| pin_directory().join(name));
+    fs::rename(pin, &old).unwrap();
+    let mut loaded = load(LoadOptions::new(2));
+    assert_eq!(Totals::read(&regions(loaded.maps())).requests().denied, 1);
+    assert!(!old.exists());
+}
+
+#[test]
+fn another_layout_is_refused_and_says_which() {
+    let rows = [
+        ("value size", "type array key 4 value 256 entries 16384 name x flags 1024", "value size"),
+        ("type", "type hash key 4 value 248 entries 16384 name x flags 1", "type"),
+        ("entries", "type array key 4 value 248 entries 99 name x flags 1024", "entries"),
+        ("flags", "type array key 4 value 248 entries 16384 name x", "flags"),
+    ];
+    sandbox::enter();
+    drop(load(options()));
+    let pin = pin_directory().join(map::PATH_NAMES);
+    for (name, create, property) in rows {
+        fs::remove_file(&pin).unwrap();
+        run(&format!("bpftool map create {} {create}", pin.display()));
+        let error = refused(options());
+        assert!(error.contains(&format!("{} has {property}", pin.display())), "{name}: {error}");
+        assert!(error.contains("unload") && error.contains("--datapath off"), "{name}: {error}");
+        let read = bpf::pinned_region(pin_directory(), map::PATH_NAMES);
+        // Fewer rows are no other layout; `Regions` refuses them.
+        assert_eq!(read.is_err(), property != "entries", "{name}");
+        assert!(Regions::open(|name| bpf::pinned_region(pin_directory(), name)).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_second_daemon_is_refused_while_the_first_runs() {
+    sandbox::enter();
+    let first = load(options());
+    let error = refused(options());
+    assert!(error.contains("another gateway-daemon uses"), "{error}");
+    assert!(matches!(bpf::unload(pin_directory()), Err(BpfError::Busy { .. })));
+    drop(first);
+    drop(load(options()));
+}
+
+#[test]
+fn unload_leaves_nothing() {
+    sandbox::enter();
+    assert_eq!(bpf::unload(pin_directory()).unwrap(), [] as [std::path::PathBuf; 0]);
+    drop(load(options()));
+    let removed = bpf::unload(pin_directory()).unwrap();
+    assert!(removed.contains(&pin_directory().join(map::REQUEST_COUNTERS)));
+    assert!(!Path::new("/sys/fs/bpf/gateway").exists());
+    let error = bpf::pinned_region(pin_directory(), map::PATH_NAMES).unwrap_err().to_string();
+    assert!(error.contains("no gateway-daemon with the kernel half ran here"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    sandbox::enter();
+    let elsewhere = LoadOptions { pin_directory: "/run/gateway/v1".into(), ..options() };
+    let error = refused(elsewhere);
+    assert!(error.contains("/run is not on a BPF file system: run `mount -t bpf"), "{error}");
+    for workers in [0, abi::MAX_WORKERS + 1] {
+        let error = refused(LoadOptions::new(workers));
+        assert!(error.contains("--workers"), "{error}");
+    }
+    let privileged = Privileged::acquire().unwrap();
+    let attach = |interface: &str| {
+        let error = load(options()).attach(&privileged, &[interface.to_owned()]);
+        match error {
+            Ok(_) => panic!("attached to {interface}"),
+            Err(error) => error.to_string(),
+        }
+    };
+    let error = attach("nothere0");
+    assert!(error.contains("interface nothere0 does not exist"), "{error}");
+    run("ip tuntap add mode tun name tun0");
+    let error = attach("tun0");
+    assert!(error.contains("does not carry Ethernet frames"), "{error}");
+}
+
+#[test]
+fn an_interface_with_an_xdp_program_is_named() {
+    sandbox::enter();
+    let privileged = Privileged::acquire().unwrap();
+    let mine = LoadOptions { pin_directory: "/sys/fs/bpf/mine/v1".into(), ..options() };
+    let first = load(mine).attach(&privileged, &["lo".to_owned()]).unwrap();
+    let second = load(options()).attach(&privileged, &["lo".to_owned()]);
+    let Err(error) = second else { panic!("attached twice") };
+    assert!(error.to_string().contains("interface lo has an XDP program already"), "{error}");
+    assert!(error.to_string().contains("ip link set dev lo xdp off"), "{error}");
+    // What the second had attached before it failed is gone again; the first's is there.
+    let programs = run("ip link show lo");
+    assert!(programs.contains("prog/xdp"), "{programs}");
+    drop(first);
+    let programs = run("ip link show lo");
+    assert!(!programs.contains("prog/xdp"), "{programs}");
+}
