@@ -173,9 +173,9 @@ impl Control {
                 Ok(Trigger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let started = clock::monotonic();
-                    let changed = self.settled_change();
+                    let now = source::fingerprint(&self.settings.paths);
                     pause = POLL.max(started.elapsed().saturating_mul(POLL_SHARE));
-                    if changed {
+                    if self.is_settled_change(&now) {
                         tracing::info!("configuration files changed");
                         self.reload(ports);
                     }
@@ -184,14 +184,13 @@ impl Control {
         }
     }
 
-    /// Whether the files changed since they were read, and have come to rest.
-    fn settled_change(&self) -> bool {
-        let now = source::fingerprint(&self.settings.paths);
-        if now == self.fingerprint {
+    /// Whether the files differ from what was read, and have come to rest.
+    fn is_settled_change(&self, now: &Fingerprint) -> bool {
+        if *now == self.fingerprint {
             return false;
         }
         std::thread::sleep(SETTLE);
-        now == source::fingerprint(&self.settings.paths)
+        *now == source::fingerprint(&self.settings.paths)
     }
 
     /// Reads, compiles and publishes; with any error the last good snapshot stays.

@@ -203,9 +203,10 @@ fn a_reload_publishes_or_keeps_the_last_good_snapshot() {
     let mut ports = Recorder::default();
 
     fs::write(&file, BASE.replace("18080", "18090")).unwrap();
-    assert!(control.settled_change());
+    let now = || source::fingerprint(&[dir.path().to_owned()]);
+    assert!(control.is_settled_change(&now()));
     control.reload(&mut ports);
-    assert!(!control.settled_change());
+    assert!(!control.is_settled_change(&now()));
     assert_eq!((&*ports.opened, &*ports.closed), (&[18090][..], &[18080][..]));
     assert_eq!((writer.current().generation, status.generation()), (2, 2));
 
@@ -246,7 +247,8 @@ fn the_loop_follows_files_and_triggers() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || control.run(&mut Recorder::default(), &receiver));
     let wait_for = |generation: u64| {
-        for _ in 0..500 {
+        // Far below the pause that a mistaken measure of the look's cost would cause.
+        for _ in 0..150 {
             if writer.current().generation == generation {
                 return;
             }
@@ -261,6 +263,11 @@ fn the_loop_follows_files_and_triggers() {
     fs::rename(&other, &file).unwrap();
     wait_for(3);
     assert!(writer.current().ports.contains_key(&18090));
+    // One change right after another, and through a bad one.
+    fs::write(&file, "kind: [").unwrap();
+    std::thread::sleep(POLL + 2 * SETTLE);
+    fs::write(&file, BASE).unwrap();
+    wait_for(4);
     sender.send(Trigger::Stop).unwrap();
     thread.join().unwrap();
 }
