@@ -37,3 +37,48 @@ impl Segment {
 pub fn wire_bytes(length: u64, segments: u64, headers: u64) -> u64 {
     length + segments.saturating_sub(1) * headers
 }
+
+#[cfg(test)]
+mod tests {
+    use gateway_common::steering::Family;
+
+    use super::*;
+
+    #[test]
+    fn only_a_bare_syn_opens_and_only_a_bare_ack_acknowledges() {
+        const PSH: u8 = 0x08;
+        const ECE_AND_CWR: u8 = 0xc0;
+        let rows = [
+            ("SYN", SYN, Arrival::Opens),
+            ("SYN with ECN", SYN | ECE_AND_CWR, Arrival::Opens),
+            ("ACK", ACK, Arrival::Acknowledges),
+            ("ACK with data", ACK | PSH, Arrival::Acknowledges),
+            ("SYN and ACK", SYN | ACK, Arrival::Continues),
+            ("SYN and FIN", SYN | FIN, Arrival::Continues),
+            ("RST", RST, Arrival::Continues),
+            ("FIN and ACK", FIN | ACK, Arrival::Continues),
+            ("nothing", 0, Arrival::Continues),
+        ];
+        for (name, flags, expected) in rows {
+            let segment = Segment {
+                family: Family::V6,
+                source: [0; 16],
+                destination: [0; 16],
+                source_port: 1,
+                destination_port: 2,
+                flags,
+                network: 14,
+                transport: 54,
+                payload: 74,
+            };
+            assert_eq!(segment.arrival(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_headers_for_every_segment() {
+        assert_eq!(wire_bytes(1_514, 1, 66), 1_514);
+        assert_eq!(wire_bytes(66 + 3_000, 3, 66), 3 * 66 + 3_000);
+        assert_eq!(wire_bytes(60, 0, 66), 60);
+    }
+}

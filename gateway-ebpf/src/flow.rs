@@ -28,3 +28,53 @@ fn halves(address: [u8; 16]) -> (u64, u64) {
     let lower = bits as u64;
     ((bits >> 64) as u64, lower)
 }
+
+#[cfg(test)]
+mod tests {
+    use gateway_common::steering::Family;
+
+    use super::*;
+
+    fn segment(address: u8, port: u16) -> Segment {
+        Segment {
+            family: Family::V4,
+            source: [address; 16],
+            destination: [1; 16],
+            source_port: port,
+            destination_port: 8_080,
+            flags: 0,
+            network: 14,
+            transport: 34,
+            payload: 54,
+        }
+    }
+
+    #[test]
+    fn workers_share_evenly_over_ports_and_over_addresses() {
+        for workers in [1, 2, 3, 7, 64] {
+            let mut by_port = [0_u32; 64];
+            let mut by_address = [0_u32; 64];
+            for n in 0..=255_u8 {
+                for port in 0..40 {
+                    let port = 30_000 + port;
+                    by_port[worker(&segment(9, port + u16::from(n) * 40), workers, 5) as usize] +=
+                        1;
+                    by_address[worker(&segment(n, port), workers, 5) as usize] += 1;
+                }
+            }
+            let fair = 256 * 40 / workers;
+            for share in by_port.iter().chain(&by_address).filter(|&&share| share > 0) {
+                assert!(share.abs_diff(fair) < fair / 3 + 1, "{workers}: {share} of {fair}");
+            }
+            assert_eq!(by_port.iter().filter(|&&share| share > 0).count(), workers as usize);
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_and_flags_do_not() {
+        let one = segment(1, 40_000);
+        let other = Segment { flags: 0x10, payload: 60, ..one };
+        assert_eq!(worker(&one, 64, 7), worker(&other, 64, 7));
+        assert!((0..100).any(|seed| worker(&one, 64, seed) != worker(&one, 64, 7)));
+    }
+}

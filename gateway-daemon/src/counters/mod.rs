@@ -23,3 +23,6 @@ pub use regions::{RegionError, Regions};
 pub use render::{json, table};
 pub use slots::{Assignment, ListenerSlot, ListenerSlots, PathSlots};
 pub use totals::{ListenerTotals, PathTotals, Totals};
+
+#[cfg(test)]
+mod tests;

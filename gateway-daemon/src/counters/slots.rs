@@ -103,16 +103,25 @@ impl Assignment<u32> {
 struct Table {
     /// What the last assignment wanted; at first, what the arrays held.
     wanted: BTreeMap<String, u32>,
-    /// Slots with a name that is not wanted, longest-freed first.
-    freed: VecDeque<(String, u32)>,
+    /// Names that are not wanted, with their slots and the assignment that freed them.
+    freed: BTreeMap<String, (u32, u64)>,
+    /// The same by age, longest-freed first; an entry whose name is wanted again is passed over.
+    ages: VecDeque<(String, u64)>,
     /// Slots that never had a name, lowest last.
     unused: Vec<u32>,
+    /// Assignments so far.
+    assignments: u64,
 }
 
 impl Table {
     fn new(capacity: u32, name: impl Fn(u32) -> Option<String>) -> Self {
-        let mut table =
-            Self { wanted: BTreeMap::new(), freed: VecDeque::new(), unused: Vec::new() };
+        let mut table = Self {
+            wanted: BTreeMap::new(),
+            freed: BTreeMap::new(),
+            ages: VecDeque::new(),
+            unused: Vec::new(),
+            assignments: 0,
+        };
         for slot in (1..capacity).rev() {
             match name(slot) {
                 Some(name) => {
@@ -136,29 +145,46 @@ impl Table {
                 self.wanted.insert(name, slot);
             }
         }
-        self.freed.extend(before);
+        self.assignments += 1;
+        for (name, slot) in before {
+            self.ages.push_back((name.clone(), self.assignments));
+            self.freed.insert(name, (slot, self.assignments));
+        }
         let mut unplaced = 0;
-        let slots = names.iter().map(|name| {
-            if let Some(&slot) = self.wanted.get(name) {
-                return slot;
+        let mut slots = Vec::with_capacity(names.len());
+        for name in names {
+            let known = self.wanted.get(name).copied();
+            let slot =
+                known.or_else(|| self.freed.remove(name).map(|(slot, _)| slot)).or_else(|| {
+                    let slot = self.free()?;
+                    take(slot, name);
+                    Some(slot)
+                });
+            match slot {
+                Some(slot) => {
+                    self.wanted.insert(name.clone(), slot);
+                }
+                None => unplaced += 1,
             }
-            let kept = self.freed.iter().position(|(freed, _)| freed == name);
-            let slot = if let Some((_, slot)) = kept.and_then(|kept| self.freed.remove(kept)) {
-                slot
-            } else {
-                let free = self.unused.pop().or_else(|| self.freed.pop_front().map(|f| f.1));
-                let Some(slot) = free else {
-                    unplaced += 1;
-                    return 0;
-                };
-                take(slot, name);
-                slot
-            };
-            self.wanted.insert(name.clone(), slot);
-            slot
-        });
-        let slots = slots.collect();
+            slots.push(slot.unwrap_or(0));
+        }
         Assignment { slots, unplaced }
+    }
+
+    /// A slot for a new name: one that was never used, else the longest-freed.
+    fn free(&mut self) -> Option<u32> {
+        if let Some(slot) = self.unused.pop() {
+            return Some(slot);
+        }
+        while let Some((name, age)) = self.ages.pop_front() {
+            if let Some(&(slot, freed)) = self.freed.get(&name)
+                && freed == age
+            {
+                self.freed.remove(&name);
+                return Some(slot);
+            }
+        }
+        None
     }
 }
 
