@@ -1,12 +1,16 @@
 //! `cargo xtask build`: the daemon with the kernel object inside, in release mode.
 //!
-//! The daemon's build script builds the kernel object; this command only makes sure that it could.
+//! The daemon's build script builds the kernel object; this command makes sure that it could,
+//! and that what it built is in the daemon and no stub.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 
 use crate::{command, setup, workspace};
+
+/// Where the daemon's build script leaves the kernel object, whatever the target directory.
+const KERNEL_OBJECT: &str = "target/bpf/bpfel-unknown-none/release/gateway";
 
 /// What to build.
 #[derive(clap::Args)]
@@ -33,11 +37,27 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the daemon and returns its path.
+/// Builds the daemon, makes sure that the kernel object is inside, and returns its path.
 pub(crate) fn daemon(profile: Profile, more: &[String]) -> Result<PathBuf> {
-    let words = ["--package", "gateway-daemon"];
-    let program = program(profile, "gateway-daemon", words, more)?;
-    Ok(program)
+    let daemon = program(profile, "gateway-daemon", ["--package", "gateway-daemon"], more)?;
+    let object = read(&workspace::root().join(KERNEL_OBJECT)).context(
+        "the daemon's build script did not build the kernel object; set-up is complete, \
+                  so its warnings above tell why",
+    )?;
+    if !contains(&read(&daemon)?, &object) {
+        bail!("{} was built without the kernel object {KERNEL_OBJECT}", daemon.display());
+    }
+    Ok(daemon)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+fn contains(program: &[u8], object: &[u8]) -> bool {
+    let Some(first) = object.first() else { return false };
+    let mut starts = program.iter().enumerate().filter(|(_, byte)| *byte == first);
+    starts.any(|(at, _)| program[at..].starts_with(object))
 }
 
 /// Builds the program that `run` starts and returns its path.
@@ -61,4 +81,22 @@ fn program<const N: usize>(
     };
     command::run(cargo.args(words).args(more))?;
     Ok(workspace::target_dir()?.join(folder).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn an_object_is_found_only_whole() {
+        let table = [
+            ("inside", &b"abcabd-"[..], &b"abd"[..], true),
+            ("at the end", b"xxabd", b"abd", true),
+            ("in part", b"xxab", b"abd", false),
+            ("a stub", b"abd", b"", false),
+        ];
+        for (name, program, object, expected) in table {
+            assert_eq!(contains(program, object), expected, "{name}");
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! `cargo xtask test [suite...]`: runs test suites, cheap ones first, and sums up.
 //!
 //! `unit` is what lies beside the code; the others are the binaries of the `tests` member. A suite
-//! that drives a daemon gets the path of one in `GATEWAY_DAEMON_BIN`; a suite that needs root is
+//! that drives a daemon gets the path of one in `GATEWAY_DAEMON_BIN`, and that of the demo program
+//! of `cargo xtask run` in `GATEWAY_DEMO_BIN`; a suite that needs root is
 //! started through sudo where we are not root, and fails where there is no sudo either. The last
 //! line printed is the sum over all suites: `N passed, N failed`.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -63,7 +64,11 @@ impl Suite {
                 ],
                 vec!["test", "--package", "gateway-tests", "--lib", "--no-fail-fast"],
             ],
-            Self::Kernel | Self::E2e | Self::Conformance => {
+            Self::E2e => {
+                let both = ["--test", "e2e", "--test", "readme", "--no-fail-fast"];
+                vec![[&["test", "--package", "gateway-tests"], &both[..]].concat()]
+            }
+            Self::Kernel | Self::Conformance => {
                 vec![vec!["test", "--package", "gateway-tests", "--test", self.name()]]
             }
         }
@@ -89,16 +94,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     suites.sort_unstable();
     suites.dedup();
 
-    let mut daemon = None;
+    let mut programs = Vec::new();
     if suites.iter().any(|suite| suite.needs_daemon()) {
-        say("building the daemon for the tests");
-        daemon = Some(build::daemon(build::Profile::Dev, &[])?);
+        say("building the programs under test");
+        programs.push(("GATEWAY_DAEMON_BIN", build::daemon(build::Profile::Dev, &[])?));
+        programs.push(("GATEWAY_DEMO_BIN", build::demo(build::Profile::Dev)?));
     }
     let privilege = Privilege::find();
     let mut results = Vec::new();
     for suite in suites {
         eprintln!("\n===== {} =====", suite.name());
-        let result = run_suite(suite, privilege, daemon.as_deref(), &options.binary)?;
+        let result = run_suite(suite, privilege, &programs, &options.binary)?;
         results.push((suite, result));
     }
     println!();
@@ -113,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn run_suite(
     suite: Suite,
     privilege: Privilege,
-    daemon: Option<&Path>,
+    programs: &[(&str, PathBuf)],
     binary: &[String],
 ) -> Result<Tally> {
     let mut tally = Tally::default();
@@ -128,9 +134,7 @@ fn run_suite(
     }
     for words in suite.commands() {
         let mut cargo = command::cargo(words);
-        if let Some(daemon) = daemon {
-            cargo.env("GATEWAY_DAEMON_BIN", daemon);
-        }
+        cargo.envs(programs.iter().map(|(name, path)| (name, path)));
         if suite.needs_root() && privilege == Privilege::Sudo {
             // Cargo builds as the user; only the test binary runs as root.
             let runner = privilege.prefix().unwrap_or_default().join(" ");
