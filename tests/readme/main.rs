@@ -43,7 +43,7 @@ fn readme_shows_what_happens() -> Result<()> {
         check(step, &mut room.command(&["sh", "-c", &line]))?;
     }
     running.interrupt()?;
-    let left = succeed(&mut room.command(&["ls", "/sys/fs/bpf"]))?;
+    let left = succeed(&mut room.command(&["find", "/sys/fs/bpf", "-path", "*gateway*"]))?;
     ensure!(left.is_empty(), "these pins are left after the end: {left}");
     let links = succeed(&mut room.command(&["ip", "-details", "link", "show", "lo"]))?;
     ensure!(!links.contains("xdp"), "a program is left on lo after the end: {links}");
@@ -163,7 +163,7 @@ impl Room {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.holder.id().to_string()).args(["--net", "--mount"]);
-        command.arg("--wdns").arg(&self.place).arg("--").args(words);
+        command.arg(format!("--wdns={}", self.place.display())).arg("--").args(words);
         command
     }
 }

@@ -1,14 +1,13 @@
 //! The daemon as a child: started, known to be ready by `sd_notify`, stopped, cleaned up after.
 
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 
 use crate::certificate;
@@ -16,16 +15,15 @@ use crate::certificate;
 /// What the daemon pins; the folder above the version, since all of it is the daemon's.
 const PINS: &str = "/sys/fs/bpf/gateway";
 
-/// How many daemons this process has started; each has a socket of its own.
-static STARTED: AtomicU32 = AtomicU32::new(0);
-
 /// A running daemon.
 pub(crate) struct Daemon {
     program: PathBuf,
     pid: Pid,
     /// Its end, once known.
     status: watch::Receiver<Option<ExitStatus>>,
-    notifications: tokio::net::UnixDatagram,
+    notifications: UnixDatagram,
+    /// Where the daemon finds that socket.
+    _folder: TempDir,
     /// Whether there were pins before: those are somebody else's.
     had_pins: bool,
 }
@@ -34,19 +32,16 @@ impl Daemon {
     /// Starts it on the quickstart's manifests.
     pub(crate) fn start(program: &Path, examples: &Path, more: &[String]) -> Result<Self> {
         let had_pins = Path::new(PINS).exists();
-        // An abstract name leaves no file behind.
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("gateway-demo-{}-{number}", std::process::id());
-        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let socket = folder.path().join("notify");
+        let notifications = UnixDatagram::bind(&socket)
             .context("cannot make a socket for the daemon's notifications")?;
-        socket.set_nonblocking(true)?;
-        let notifications = tokio::net::UnixDatagram::from_std(socket)?;
 
         let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(examples);
         command.arg("--config").arg(examples.join(certificate::FOLDER));
         command.args(["--interface", "lo"]).args(more);
-        command.env("NOTIFY_SOCKET", format!("@{name}")).stdin(Stdio::null());
+        command.env("NOTIFY_SOCKET", socket).stdin(Stdio::null());
         // Ctrl-C reaches this process alone, which then asks the daemon to stop, once.
         command.process_group(0);
         let mut child = command
@@ -58,7 +53,14 @@ impl Daemon {
             let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(1));
             ended.send_replace(Some(status));
         });
-        Ok(Self { program: program.to_owned(), pid, status, notifications, had_pins })
+        Ok(Self {
+            program: program.to_owned(),
+            pid,
+            status,
+            notifications,
+            _folder: folder,
+            had_pins,
+        })
     }
 
     /// Waits until it serves: true if it does, an error if it ended instead.
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     /// A daemon made of shell, in a folder of its own.
-    fn scripted(script: &str) -> Result<(tempfile::TempDir, PathBuf)> {
+    fn scripted(script: &str) -> Result<(TempDir, PathBuf)> {
         let folder = tempfile::tempdir()?;
         let program = folder.path().join("daemon");
         fs::write(&program, format!("#!/bin/sh\n{script}\n"))?;
