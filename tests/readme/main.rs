@@ -1,8 +1,8 @@
 //! README's commands, run as README shows them against what `cargo xtask run` starts.
 //!
 //! A block of README after the line `<!-- tested -->` is a transcript: a line that begins with `$ `
-//! is run by the shell, and the lines below it must be in what it printed, in that order; `...`
-//! stands for any lines. All of it happens in a network and a mount namespace of its own, with a
+//! is run by the shell, and the lines below it must be in what it printed, in that order. `...` in a
+//! line stands for any text, alone on a line for any lines. All of it happens in a network and a mount namespace of its own, with a
 //! bpffs of its own, so that the ports and pins of this machine stay out of it.
 
 use std::env;
@@ -82,7 +82,17 @@ fn transcript(readme: &str) -> Vec<Step> {
 fn missing<'a>(expected: &'a [String], printed: &str) -> Option<&'a str> {
     let mut printed = printed.lines().map(str::trim_end);
     let mut expected = expected.iter().map(String::as_str).filter(|line| *line != "...");
-    expected.find(|line| !printed.any(|found| found == *line))
+    expected.find(|line| !printed.any(|found| fits(line, found)))
+}
+
+/// Whether a line of README stands for this one.
+fn fits(shown: &str, found: &str) -> bool {
+    match shown.split_once("...") {
+        None => shown == found,
+        Some((before, after)) => {
+            found.strip_prefix(before).is_some_and(|rest| rest.ends_with(after))
+        }
+    }
 }
 
 /// Runs one step; what reads counters is asked again while they settle.
@@ -247,4 +257,16 @@ fn output_is_compared_line_by_line_in_order() {
     assert_eq!(missing(&expected, "a\r\nb\nc\n"), None);
     assert_eq!(missing(&expected, "c\na\n"), Some("c"));
     assert_eq!(missing(&expected, "aa\nc\n"), Some("a"));
+}
+
+#[test]
+fn dots_in_a_line_stand_for_any_text() {
+    for (shown, found, expected) in [
+        ("date: ...", "date: today", true),
+        ("\"key\": ...,", "\"key\": 16386,", true),
+        ("\"key\": ...,", "\"key\": 16386", false),
+        ("date: ...", "expires: today", false),
+    ] {
+        assert_eq!(fits(shown, found), expected, "{shown} for {found}");
+    }
 }

@@ -3,14 +3,15 @@
 //! The daemon's build script builds the kernel object; this command makes sure that it could,
 //! and that what it built is in the daemon and no stub.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, setup, workspace};
+use crate::{command, setup, test, workspace};
 
-/// Where the daemon's build script leaves the kernel object, whatever the target directory.
-const KERNEL_OBJECT: &str = "target/bpf/bpfel-unknown-none/release/gateway";
+const ELF_MAGIC: &[u8] = b"\x7fELF";
+/// The machine of an ELF file for BPF, little endian.
+const EM_BPF: [u8; 2] = [247, 0];
 
 /// What to build.
 #[derive(clap::Args)]
@@ -23,80 +24,79 @@ pub(crate) struct Options {
 /// Sets up, then builds.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
-    let daemon = daemon(Profile::Release, &options.cargo)?;
+    let daemon = daemon(&options.cargo)?;
     command::say(&format!("built {}", daemon.display()));
     Ok(())
 }
 
-/// How much the compiler optimises.
-#[derive(Clone, Copy)]
-pub(crate) enum Profile {
-    /// Quick to build, with checks of arithmetic; for the tests.
-    Dev,
-    /// What is shipped.
-    Release,
+/// Builds the daemon for shipping, makes sure that the kernel object is inside, and returns its path.
+pub(crate) fn daemon(more: &[String]) -> Result<PathBuf> {
+    let mut cargo = command::cargo(["build", "--release", "--package", "gateway-daemon"]);
+    command::run(cargo.args(more))?;
+    built("release", "gateway-daemon").and_then(with_kernel_object)
 }
 
-/// Builds the daemon, makes sure that the kernel object is inside, and returns its path.
-pub(crate) fn daemon(profile: Profile, more: &[String]) -> Result<PathBuf> {
-    let daemon = program(profile, "gateway-daemon", ["--package", "gateway-daemon"], more)?;
-    let object = read(&workspace::root().join(KERNEL_OBJECT)).context(
-        "the daemon's build script did not build the kernel object; set-up is complete, \
-                  so its warnings above tell why",
-    )?;
-    if !contains(&read(&daemon)?, &object) {
-        bail!("{} was built without the kernel object {KERNEL_OBJECT}", daemon.display());
+/// Builds the program that `run` starts and returns its path.
+pub(crate) fn demo() -> Result<PathBuf> {
+    let package = ["--package", "xtask", "--bin", "demo", "--features", "demo"];
+    command::run(command::cargo(["build", "--release"]).args(package))?;
+    built("release", "demo")
+}
+
+/// Builds daemon and demo program for the tests, quickly and with checks of arithmetic, and returns
+/// their paths in this order.
+pub(crate) fn under_test() -> Result<(PathBuf, PathBuf)> {
+    // The packages and features of the test suites, so that dependencies are built once.
+    let programs = ["--bin", "gateway-daemon", "--bin", "demo"];
+    command::run(command::cargo(["build"]).args(test::ALL_PACKAGES).args(programs))?;
+    Ok((built("debug", "gateway-daemon").and_then(with_kernel_object)?, built("debug", "demo")?))
+}
+
+fn built(folder: &str, program: &str) -> Result<PathBuf> {
+    Ok(workspace::target_dir()?.join(folder).join(program))
+}
+
+fn with_kernel_object(daemon: PathBuf) -> Result<PathBuf> {
+    let bytes = std::fs::read(&daemon).with_context(|| daemon.display().to_string())?;
+    if !has_kernel_object(&bytes) {
+        bail!(
+            "{} was built without the kernel half; the warnings of its build script tell why",
+            daemon.display()
+        );
     }
     Ok(daemon)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| path.display().to_string())
-}
-
-fn contains(program: &[u8], object: &[u8]) -> bool {
-    let Some(first) = object.first() else { return false };
-    let mut starts = program.iter().enumerate().filter(|(_, byte)| *byte == first);
-    starts.any(|(at, _)| program[at..].starts_with(object))
-}
-
-/// Builds the program that `run` starts and returns its path.
-pub(crate) fn demo(profile: Profile) -> Result<PathBuf> {
-    program(profile, "demo", ["--package", "xtask", "--bin", "demo", "--features", "demo"], &[])
-}
-
-fn program<const N: usize>(
-    profile: Profile,
-    name: &str,
-    words: [&str; N],
-    more: &[String],
-) -> Result<PathBuf> {
-    let mut cargo = command::cargo(["build"]);
-    let folder = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            cargo.arg("--release");
-            "release"
-        }
-    };
-    command::run(cargo.args(words).args(more))?;
-    Ok(workspace::target_dir()?.join(folder).join(name))
+/// Whether a program contains an object file for BPF.
+fn has_kernel_object(program: &[u8]) -> bool {
+    // In an ELF header the machine follows the identification and the type.
+    let machine = 18;
+    let starts = program.iter().enumerate().filter(|(_, byte)| **byte == ELF_MAGIC[0]);
+    starts.map(|(at, _)| &program[at..]).any(|header| {
+        header.starts_with(ELF_MAGIC)
+            && header.get(machine..).is_some_and(|m| m.starts_with(&EM_BPF))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::contains;
+    use super::has_kernel_object;
+
+    fn header(machine: u8) -> Vec<u8> {
+        [b"\x7fELF\x02\x01\x01", &[0; 9][..], &[1, 0, machine, 0]].concat()
+    }
 
     #[test]
-    fn an_object_is_found_only_whole() {
+    fn a_kernel_object_is_known_by_its_header() {
+        let (host, bpf) = (62, 247);
         let table = [
-            ("inside", &b"abcabd-"[..], &b"abd"[..], true),
-            ("at the end", b"xxabd", b"abd", true),
-            ("in part", b"xxab", b"abd", false),
-            ("a stub", b"abd", b"", false),
+            ("a program with an object", [header(host), vec![7, 0x7f], header(bpf)].concat(), true),
+            ("a program with a stub", [header(host), vec![0; 64]].concat(), false),
+            ("a header cut short", header(bpf)[..18].to_vec(), false),
+            ("nothing", vec![], false),
         ];
-        for (name, program, object, expected) in table {
-            assert_eq!(contains(program, object), expected, "{name}");
+        for (name, program, expected) in table {
+            assert_eq!(has_kernel_object(&program), expected, "{name}");
         }
     }
 }

@@ -23,8 +23,8 @@ pub(crate) struct Options {
 /// Sets up, builds, and becomes the demo program; returns only if that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
-    let daemon = build::daemon(build::Profile::Release, &[])?;
-    let demo = build::demo(build::Profile::Release)?;
+    let daemon = build::daemon(&[])?;
+    let demo = build::demo()?;
     let examples = PathBuf::from("examples/quickstart");
     let mut certificate = Command::new(&demo);
     certificate.arg("certificate").arg(&examples).current_dir(workspace::root());

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     binary: Vec<String>,
 }
 
+/// The same packages and features for every call of cargo, so that dependencies are built once.
+pub(crate) const ALL_PACKAGES: &[&str] = &["--workspace", "--features", "xtask/demo"];
+
 /// A group of tests with the same needs, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Suite {
@@ -49,27 +52,16 @@ impl Suite {
         }
     }
 
-    /// The cargo commands that make it up.
-    fn commands(self) -> Vec<Vec<&'static str>> {
+    /// What `cargo test` is told, in one call or several.
+    fn calls(self) -> Vec<Vec<&'static str>> {
         match self {
             Self::Unit => vec![
-                vec![
-                    "test",
-                    "--workspace",
-                    "--exclude",
-                    "gateway-tests",
-                    "--features",
-                    "xtask/demo",
-                    "--no-fail-fast",
-                ],
-                vec!["test", "--package", "gateway-tests", "--lib", "--no-fail-fast"],
+                [ALL_PACKAGES, &["--exclude", "gateway-tests"]].concat(),
+                vec!["--package", "gateway-tests", "--lib"],
             ],
-            Self::E2e => {
-                let both = ["--test", "e2e", "--test", "readme", "--no-fail-fast"];
-                vec![[&["test", "--package", "gateway-tests"], &both[..]].concat()]
-            }
+            Self::E2e => vec![[ALL_PACKAGES, &["--test", "e2e", "--test", "readme"]].concat()],
             Self::Kernel | Self::Conformance => {
-                vec![vec!["test", "--package", "gateway-tests", "--test", self.name()]]
+                vec![[ALL_PACKAGES, &["--test", self.name()]].concat()]
             }
         }
     }
@@ -97,8 +89,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut programs = Vec::new();
     if suites.iter().any(|suite| suite.needs_daemon()) {
         say("building the programs under test");
-        programs.push(("GATEWAY_DAEMON_BIN", build::daemon(build::Profile::Dev, &[])?));
-        programs.push(("GATEWAY_DEMO_BIN", build::demo(build::Profile::Dev)?));
+        let (daemon, demo) = build::under_test()?;
+        programs.extend([("GATEWAY_DAEMON_BIN", daemon), ("GATEWAY_DEMO_BIN", demo)]);
     }
     let privilege = Privilege::find();
     let mut results = Vec::new();
@@ -132,8 +124,9 @@ fn run_suite(
         tally.failed += 1;
         return Ok(tally);
     }
-    for words in suite.commands() {
-        let mut cargo = command::cargo(words);
+    for words in suite.calls() {
+        let mut cargo = command::cargo(["test", "--no-fail-fast"]);
+        cargo.args(words);
         cargo.envs(programs.iter().map(|(name, path)| (name, path)));
         if suite.needs_root() && privilege == Privilege::Sudo {
             // Cargo builds as the user; only the test binary runs as root.

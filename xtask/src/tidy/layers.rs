@@ -50,6 +50,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "route",
             "settings",
             "snapshot",
+            // Marks a connection, so that the kernel half knows whose bytes it carries.
+            "sys::socket",
         ],
     ),
     ("snapshot", &["authn", "authz", "clock::UnixSeconds", "model", "route"]),
@@ -188,7 +190,7 @@ mod tests {
             ("in a group", "authz/rule.rs", "use crate::{model::Path, authn::Claims};"),
             ("in code", "model/mod.rs", "fn f() { crate::clock::now() }"),
             ("by super", "control/publish.rs", "use super::super::proxy::Worker;"),
-            ("by the crate's name", "main.rs", "use gateway_daemon::bpf;"),
+            ("by the crate's name", "main.rs", "use gateway_daemon::proxy;"),
             ("another item", "authn/mod.rs", "use crate::clock::{UnixSeconds, unix_now};"),
             ("manifest outside control", "proxy/http.rs", "use crate::manifest::Gateway;"),
         ];
