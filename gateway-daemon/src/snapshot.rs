@@ -59,7 +59,12 @@ pub struct PortListener {
 impl Port {
     /// The most specific listener for `host` (lower case, without port).
     pub fn listener(&self, host: &str) -> Option<&PortListener> {
-        self.listeners.iter().find(|l| l.hostname.as_ref().is_none_or(|h| h.matches(host)))
+        self.position(host).map(|position| &self.listeners[position])
+    }
+
+    /// Position of the most specific listener for `host`.
+    pub fn position(&self, host: &str) -> Option<usize> {
+        self.listeners.iter().position(|l| l.hostname.as_ref().is_none_or(|h| h.matches(host)))
     }
 }
 

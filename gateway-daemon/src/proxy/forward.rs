@@ -17,7 +17,7 @@ use crate::authz::Permit;
 use crate::clock;
 use crate::model::backend::UpstreamProtocol;
 use crate::model::reason::Reason;
-use crate::request::{ConnMeta, UpstreamHead};
+use crate::request::{ConnMeta, RequestView, UpstreamHead};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,7 +27,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &ConnMeta,
-    _permit: Permit,
+    permit: Permit,
     routed: Routed,
     body: Incoming,
     mut record: RequestRecord,
@@ -38,11 +38,7 @@ pub(super) async fn forward(
         Ok(upstream) => upstream,
         Err(reason) => return Err(record.unanswered(reason)),
     };
-    let mut head = view.into_upstream();
-    if upstream.protocol == UpstreamProtocol::H2c && head.te_trailers {
-        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    forwarding_headers(&mut head.headers, conn);
+    let head = upstream_head(permit, view, conn, upstream.protocol);
     let request = upstream_request(head, upstream.protocol, body, &record);
     let sent = clock::monotonic();
     let limits = worker.limits();
@@ -63,6 +59,21 @@ pub(super) async fn forward(
     record.answering(parts.status, true);
     let body = UpstreamBody::stream(incoming, record, lease, limits.stream_idle_timeout);
     Ok(Response::from_parts(parts, body))
+}
+
+/// The head that the upstream gets. Pure.
+pub(super) fn upstream_head(
+    _permit: Permit,
+    view: RequestView,
+    conn: &ConnMeta,
+    protocol: UpstreamProtocol,
+) -> UpstreamHead {
+    let mut head = view.into_upstream();
+    if protocol == UpstreamProtocol::H2c && head.te_trailers {
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    forwarding_headers(&mut head.headers, conn);
+    head
 }
 
 fn upstream_request(

@@ -23,12 +23,12 @@ mod worker;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 
 use self::accept::Connection;
 use self::body::ResponseBody;
 use self::count::RequestRecord;
-use self::respond::{Rejection, Unanswered};
+use self::respond::{Asked, Rejection, Unanswered};
 use self::worker::Worker;
 
 pub use self::access_log::{AccessLog, LogWriter};
@@ -41,7 +41,7 @@ async fn answer(
     request: Request<Incoming>,
     mut record: RequestRecord,
 ) -> Response<ResponseBody> {
-    let head = request.method() == Method::HEAD;
+    let asked = Asked::by(request.method(), request.headers());
     let decided = decide(worker, conn, request, &mut record);
     let result = match decided {
         Ok((permit, routed, body)) => {
@@ -49,7 +49,7 @@ async fn answer(
         }
         Err(rejection) => Err(Unanswered { record, rejection }),
     };
-    result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn, head))
+    result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn, asked))
 }
 
 /// Everything before the upstream, without waiting for anything.

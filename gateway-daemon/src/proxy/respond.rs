@@ -1,13 +1,14 @@
 //! Rejections to responses: the only chooser of status codes and bodies.
 //!
 //! Bodies and headers of 401 and 403 are Envoy's, byte for byte (see `docs/policy.md`); other
-//! refusals have no body. A response never says more than Envoy's would.
+//! refusals have no body. A response never says more than Envoy's would. gRPC clients get the same
+//! as a gRPC status.
 
 use std::sync::Arc;
 
 use gateway_common::verdict::RequestVerdict;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::accept::Connection;
 use super::body::ResponseBody;
@@ -16,6 +17,9 @@ use crate::authn::Refusal;
 use crate::authz::{DecidedBy, Denial};
 use crate::model::reason::Reason;
 use crate::request::RequestView;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A typed no: why a request does not get the upstream's answer.
 #[derive(Debug)]
@@ -99,6 +103,40 @@ impl Rejection {
         }
     }
 
+    /// What the client is told. Pure.
+    pub(super) fn told(&self, asked: Asked) -> Told {
+        let mut headers = HeaderMap::new();
+        if let Some(challenge) = &self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if asked.grpc {
+            return self.told_grpc(asked.head, headers);
+        }
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.text.len()));
+        if !self.text.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        // A HEAD gets the headers of the text, and no text (RFC 9110 9.3.2).
+        Told { status: self.status(), headers, body: if asked.head { "" } else { self.text } }
+    }
+
+    /// A gRPC client reads the outcome from trailers, and takes a response of headers alone for
+    /// both (gRPC over HTTP/2, "Trailers-Only"). Words and codes are those of Envoy's local replies.
+    fn told_grpc(&self, head: bool, mut headers: HeaderMap) -> Told {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(grpc_code(self.status())));
+        if !self.text.is_empty()
+            && !head
+            && let Ok(message) = HeaderValue::try_from(percent_encoded(self.text))
+        {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        Told { status: StatusCode::OK, headers, body: "" }
+    }
+
     /// Whether the connection must not be used again: what follows cannot be trusted.
     fn closes(&self) -> bool {
         matches!(
@@ -111,35 +149,82 @@ impl Rejection {
     }
 }
 
-/// The response to a rejected request; closes its record. A HEAD gets the headers of the text, and
-/// no text (RFC 9110 9.3.2).
+/// What the form of a refusal depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// A HEAD.
+    head: bool,
+    /// From a gRPC client.
+    grpc: bool,
+}
+
+impl Asked {
+    /// Reads it off a request head.
+    pub(super) fn by(method: &Method, headers: &HeaderMap) -> Self {
+        let grpc = headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()));
+        Self { head: *method == Method::HEAD, grpc }
+    }
+}
+
+/// `application/grpc`, alone or with a `+` and what follows; `application/grpc-web` is not gRPC.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
+/// The gRPC code for a status that no gRPC server gave ("HTTP to gRPC Status Code Mapping").
+fn grpc_code(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,                   // INTERNAL
+        401 => 16,                   // UNAUTHENTICATED
+        403 => 7,                    // PERMISSION_DENIED
+        404 => 12,                   // UNIMPLEMENTED
+        429 | 502 | 503 | 504 => 14, // UNAVAILABLE
+        _ => 2,                      // UNKNOWN
+    }
+}
+
+/// A text as `grpc-message` carries it: printable ASCII without `%`, the rest percent-encoded.
+fn percent_encoded(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => {
+                encoded.push('%');
+                encoded.push(char::from(HEX[usize::from(byte >> 4)]));
+                encoded.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+    }
+    encoded
+}
+
+/// What a client is told.
+pub(super) struct Told {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: &'static str,
+}
+
+/// The response to a rejected request; closes its record.
 pub(super) fn respond(
     unanswered: Unanswered,
     conn: &Connection,
-    head: bool,
+    asked: Asked,
 ) -> Response<ResponseBody> {
     let Unanswered { mut record, mut rejection } = unanswered;
     if record.upload().broken.get() && rejection.reason.verdict() == RequestVerdict::UpstreamError {
         // It was the client that broke the exchange, with its framing or by going away.
         rejection = conn.framing_refusal().unwrap_or(Reason::ClientGone).into();
     }
-    let status = rejection.status();
-    let sent: &'static [u8] = if head { &[] } else { rejection.text.as_bytes() };
-    let mut response = Response::new(ResponseBody::full(sent));
+    let Told { status, headers, body } = rejection.told(asked);
+    let mut response = Response::new(ResponseBody::full(body.as_bytes()));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(rejection.text.len()));
-    if !rejection.text.is_empty() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
-    if let Some(challenge) = rejection.challenge.take() {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
-    if rejection.closes() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
+    *response.headers_mut() = headers;
     record.note(|facts| facts.decided_by = rejection.decided_by.take());
-    record.add_response_bytes(sent.len() as u64);
+    record.add_response_bytes(body.len() as u64);
     record.answering(status, false);
     record.refuse(rejection.reason);
     response
@@ -149,4 +234,102 @@ pub(super) fn respond(
 /// realm: an authority with one is refused, and the path has them encoded.
 fn challenge(realm: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(method: &Method, content_type: &'static str) -> Asked {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Asked::by(method, &headers)
+    }
+
+    #[test]
+    fn content_types_of_grpc_are_told_from_others() {
+        let rows = [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc+json; charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/grpc;a=b", false),
+            ("Application/gRPC", false),
+            ("application/json", false),
+            ("", false),
+        ];
+        for (content_type, expected) in rows {
+            assert_eq!(asked(&Method::POST, content_type).grpc, expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_client_gets_a_grpc_status() {
+        let rows = [
+            (Reason::TokenExpired, "16"),
+            (Reason::TokenAudience, "7"),
+            (Reason::PolicyDenied, "7"),
+            (Reason::PolicyNotAllowed, "7"),
+            (Reason::NoRoute, "12"),
+            (Reason::PathInvalid, "13"),
+            (Reason::NoEndpoint, "14"),
+            (Reason::UpstreamProtocol, "14"),
+            (Reason::UpstreamTimeout, "14"),
+            (Reason::Overloaded, "14"),
+            (Reason::BackendUnresolved, "2"),
+            (Reason::HeadTooLarge, "2"),
+            (Reason::Misdirected, "2"),
+        ];
+        for (reason, code) in rows {
+            let told = Rejection::from(reason).told(asked(&Method::POST, "application/grpc"));
+            assert_eq!(told.status, StatusCode::OK, "{reason:?}");
+            assert_eq!(told.headers[GRPC_STATUS], code, "{reason:?}");
+            assert_eq!(told.headers[CONTENT_TYPE], "application/grpc", "{reason:?}");
+            assert!(!told.headers.contains_key(CONTENT_LENGTH), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_message_is_the_text_of_the_refusal() {
+        let denial = Denial { reason: Reason::PolicyDenied, decided_by: None };
+        let rejection = Rejection::from(denial);
+        let told = rejection.told(asked(&Method::POST, "application/grpc+proto"));
+        assert_eq!(told.headers[GRPC_MESSAGE], "RBAC: access denied");
+        assert_eq!(told.body, "");
+        let told = rejection.told(asked(&Method::HEAD, "application/grpc"));
+        assert!(!told.headers.contains_key(GRPC_MESSAGE));
+        assert_eq!(percent_encoded("50% of\né"), "50%25 of%0A%C3%A9");
+    }
+
+    #[test]
+    fn every_401_carries_a_challenge() {
+        let mut parts = http::Request::new(()).into_parts().0;
+        parts.uri = http::Uri::from_static("/a%22b?c");
+        parts.headers.insert(http::header::HOST, HeaderValue::from_static("a.test"));
+        let conn = crate::request::ConnMeta {
+            peer: ([127, 0, 0, 1], 1).into(),
+            local: ([127, 0, 0, 1], 80).into(),
+            scheme: crate::request::Scheme::Http,
+            sni: None,
+        };
+        let view = RequestView::read(parts, &conn).unwrap();
+        let mut refused = 0;
+        for reason in Reason::ALL {
+            let refusal = Refusal { reason: *reason, text: "x" };
+            let rejection = Rejection::unauthenticated(refusal, &view);
+            for content_type in ["text/plain", "application/grpc"] {
+                let told = rejection.told(asked(&Method::GET, content_type));
+                if rejection.status() == StatusCode::UNAUTHORIZED {
+                    refused += 1;
+                    assert_eq!(
+                        told.headers[WWW_AUTHENTICATE],
+                        "Bearer realm=\"http://a.test/a%22b?c\", error=\"invalid_token\"",
+                        "{reason:?}"
+                    );
+                }
+            }
+        }
+        assert_eq!(refused, 18, "two forms of nine reasons");
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::count::RequestRecord;
 use super::respond::Rejection;
 use crate::model::listener::GatewayIndex;
+use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::route::RouteRule;
 use crate::request::{ConnMeta, RequestView};
@@ -23,11 +24,43 @@ pub(super) struct Routed {
 /// Where a request belongs.
 pub(super) struct Place {
     snapshot: Arc<Snapshot>,
+    port: u16,
+    /// Position among the port's listeners.
+    listener: Option<usize>,
     gateway: GatewayIndex,
     rule: Option<RuleAt>,
 }
 
 impl Place {
+    /// Finds it. Pure.
+    pub(super) fn find(
+        snapshot: Arc<Snapshot>,
+        conn: &ConnMeta,
+        view: &RequestView,
+    ) -> Result<Self, Reason> {
+        let number = conn.local.port();
+        // The port was there when the connection was accepted; a reload may have taken it.
+        let port = snapshot.ports.get(&number).ok_or(Reason::NoRoute)?;
+        let position = port.position(view.host());
+        let listener = position.map(|position| &port.listeners[position]);
+        if let (Some(listener), Some(sni)) = (listener, &conn.sni)
+            && port.listener(sni).is_some_and(|named| named.index != listener.index)
+        {
+            return Err(Reason::Misdirected);
+        }
+        // A host that no listener names has no route, yet the port's policies come first.
+        let gateway = listener.or(port.listeners.first()).ok_or(Reason::NoRoute)?.gateway;
+        let matched = listener.and_then(|found| snapshot.routes.lookup(found.index, view));
+        let rule = matched.map(|matched| matched.at);
+        Ok(Self { snapshot, port: number, listener: position, gateway, rule })
+    }
+
+    /// The listener that the host belongs to.
+    pub(super) fn listener(&self) -> Option<&Arc<str>> {
+        let port = self.snapshot.ports.get(&self.port)?;
+        self.listener.map(|position| &port.listeners[position].label)
+    }
+
     /// The Gateway whose policies apply.
     pub(super) fn gateway(&self) -> &Gateway {
         &self.snapshot.gateways[self.gateway.0]
@@ -36,6 +69,11 @@ impl Place {
     /// The rule that matched; none is answered by `forward`.
     pub(super) fn rule(&self) -> Option<&RouteRule> {
         self.rule.map(|at| self.snapshot.routes.rule(at))
+    }
+
+    /// The route that matched and the position of its rule.
+    pub(super) fn route(&self) -> Option<(&ObjectRef, usize)> {
+        self.rule.map(|at| self.snapshot.routes.name(at))
     }
 }
 
@@ -46,23 +84,10 @@ pub(super) fn route(
     view: RequestView,
     record: &mut RequestRecord,
 ) -> Result<Routed, Rejection> {
-    // The port was there when the connection was accepted; a reload may have taken it.
-    let port = snapshot.ports.get(&conn.local.port()).ok_or(Reason::NoRoute)?;
-    let listener = port.listener(view.host());
-    if let (Some(listener), Some(sni)) = (listener, &conn.sni)
-        && port.listener(sni).is_some_and(|named| named.index != listener.index)
-    {
-        return Err(Reason::Misdirected.into());
-    }
-    // A host that no listener names has no route, yet the port's policies come first.
-    let gateway = listener.or(port.listeners.first()).ok_or(Reason::NoRoute)?.gateway;
-    let matched = listener.and_then(|listener| {
-        record.note(|facts| facts.listener = Some(Arc::clone(&listener.label)));
-        snapshot.routes.lookup(listener.index, &view)
+    let place = Place::find(snapshot, conn, &view)?;
+    record.note(|facts| {
+        facts.listener = place.listener().cloned();
+        facts.route = place.route().map(|(route, rule)| (route.clone(), rule));
     });
-    if let Some(matched) = &matched {
-        record.note(|facts| facts.route = Some((matched.route.clone(), matched.rule_index)));
-    }
-    let rule = matched.map(|matched| matched.at);
-    Ok(Routed { view, place: Place { snapshot, gateway, rule } })
+    Ok(Routed { view, place })
 }

@@ -80,6 +80,11 @@ impl Table {
     pub fn rule(&self, at: RuleAt) -> &RouteRule {
         &self.routes[at.route].rules[at.rule]
     }
+
+    /// The route of that rule, and the rule's position in it.
+    pub fn name(&self, at: RuleAt) -> (&ObjectRef, usize) {
+        (&self.routes[at.route].object, at.rule)
+    }
 }
 
 /// What orders routes whose matches are equal: older first (without a time: last), then by name.
