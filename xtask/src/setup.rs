@@ -67,7 +67,7 @@ fn meet_privileged(packages: &[String], mount: bool) -> Result<()> {
     }
     let privilege = Privilege::find();
     if privilege == Privilege::None {
-        bail!("{}", what_root_must_do(packages, mount));
+        bail!("{}", what_root_must_do(packages, mount).trim_end());
     }
     if !packages.is_empty() {
         install(privilege, packages)?;
