@@ -66,3 +66,30 @@ fn rows_have_named_fields_and_names_are_text() {
     let wire = &dump(map::WIRE_COUNTERS)[1]["value"];
     assert_eq!(wire["allowed"]["packets"], 0);
 }
+
+#[test]
+fn every_field_is_documented() {
+    const DOCUMENT: &str = include_str!("../../docs/counters.md");
+    sandbox::enter();
+    let mut loaded = load(options());
+    steer(loaded.maps(), "http", &[], 8080);
+    let maps = [
+        map::REQUEST_COUNTERS,
+        map::PACKET_COUNTERS,
+        map::WIRE_COUNTERS,
+        map::PATH_NAMES,
+        map::LISTENER_NAMES,
+        map::GATEWAY_PORTS,
+    ];
+    for name in maps {
+        let row = &dump(name)[0];
+        for part in ["key", "value"] {
+            for field in row[part].as_object().into_iter().flat_map(|fields| fields.keys()) {
+                assert!(DOCUMENT.contains(&format!("`{field}`")), "{name}: {field}");
+            }
+        }
+    }
+    for name in loaded.pinned() {
+        assert!(DOCUMENT.contains(name), "{name}");
+    }
+}

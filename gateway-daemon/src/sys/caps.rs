@@ -1,10 +1,11 @@
-//! Capabilities of this process. The `caps` crate has the unsafe code, but for one prctl(2).
+//! Capabilities of this process. No unsafe code here: rustix has it.
 
 use std::fmt;
 use std::fs;
 use std::io;
+use std::path::Path;
 
-use caps::{CapSet, CapsHashSet};
+use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 /// A capability that some part of the daemon may need.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -22,59 +23,63 @@ pub enum Capability {
 }
 
 impl Capability {
-    fn kernel(self) -> caps::Capability {
+    const fn set(self) -> CapabilitySet {
         match self {
-            Self::Bpf => caps::Capability::CAP_BPF,
-            Self::NetAdmin => caps::Capability::CAP_NET_ADMIN,
-            Self::Perfmon => caps::Capability::CAP_PERFMON,
-            Self::NetRaw => caps::Capability::CAP_NET_RAW,
-            Self::NetBindService => caps::Capability::CAP_NET_BIND_SERVICE,
+            Self::Bpf => CapabilitySet::BPF,
+            Self::NetAdmin => CapabilitySet::NET_ADMIN,
+            Self::Perfmon => CapabilitySet::PERFMON,
+            Self::NetRaw => CapabilitySet::NET_RAW,
+            Self::NetBindService => CapabilitySet::NET_BIND_SERVICE,
         }
     }
 }
 
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kernel())
+        f.write_str(match self {
+            Self::Bpf => "CAP_BPF",
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::NetRaw => "CAP_NET_RAW",
+            Self::NetBindService => "CAP_NET_BIND_SERVICE",
+        })
     }
 }
 
 /// Whether the calling thread may use `capability` now.
 pub fn effective(capability: Capability) -> io::Result<bool> {
-    caps::has_cap(None, CapSet::Effective, capability.kernel()).map_err(io::Error::other)
+    Ok(thread::capabilities(None)?.effective.contains(capability.set()))
 }
 
 /// Cuts the calling thread down to those of `kept` that it has: effective and permitted alike,
-/// ambient and inheritable to nothing, the bounding set too where the thread may. Threads started later
-/// inherit it; nothing brings the rest back.
+/// ambient and inheritable to nothing, the bounding set too where the thread may. Threads started
+/// later inherit it; nothing brings the rest back.
 pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
-    let permitted = caps::read(None, CapSet::Permitted).map_err(io::Error::other)?;
-    let kept: CapsHashSet =
-        kept.iter().map(|c| c.kernel()).filter(|c| permitted.contains(c)).collect();
+    let held = thread::capabilities(None)?;
+    let kept = held.permitted
+        & kept.iter().fold(CapabilitySet::empty(), |kept, capability| kept | capability.set());
     // While CAP_SETPCAP lasts. Without it, `forbid_new_privileges` alone keeps exec from regaining
     // them.
-    if caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP)
-        .map_err(io::Error::other)?
-    {
-        for capability in caps::read(None, CapSet::Bounding).map_err(io::Error::other)? {
-            if !kept.contains(&capability) {
-                caps::drop(None, CapSet::Bounding, capability).map_err(io::Error::other)?;
-            }
+    if held.effective.contains(CapabilitySet::SETPCAP) {
+        let every = (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit));
+        // The kernel does not know those beyond its last.
+        let known = every.take_while(|&bit| thread::capability_is_in_bounding_set(bit).is_ok());
+        for capability in known.filter(|&capability| !kept.contains(capability)) {
+            thread::remove_capability_from_bounding_set(capability)?;
         }
     }
-    caps::clear(None, CapSet::Ambient).map_err(io::Error::other)?;
-    caps::clear(None, CapSet::Inheritable).map_err(io::Error::other)?;
-    caps::set(None, CapSet::Effective, &kept).map_err(io::Error::other)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)
+    thread::clear_ambient_capability_set()?;
+    let inheritable = CapabilitySet::empty();
+    thread::set_capabilities(
+        None,
+        CapabilitySets { effective: kept, permitted: kept, inheritable },
+    )?;
+    Ok(())
 }
 
 /// Makes sure that no exec gains privileges, for the calling thread and those it starts.
-#[expect(unsafe_code, reason = "prctl(2)")]
 pub fn forbid_new_privileges() -> io::Result<()> {
-    let (on, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
-    // SAFETY: this operation takes integers only.
-    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, on, unused, unused, unused) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(thread::set_no_new_privs(true)?)
 }
 
 /// Threads of this process whose permitted set differs from the calling thread's: they were
@@ -95,7 +100,7 @@ pub fn threads_that_differ() -> io::Result<Vec<String>> {
     Ok(differing)
 }
 
-fn permitted_line(status: impl AsRef<std::path::Path>) -> io::Result<String> {
+fn permitted_line(status: impl AsRef<Path>) -> io::Result<String> {
     let status = fs::read_to_string(status)?;
     status
         .lines()
@@ -109,6 +114,9 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    /// `CAP_NET_RAW`.
+    const NET_RAW: u64 = 1 << 13;
 
     /// The bits of a `Cap...:` line of the calling thread's status.
     fn bits(name: &str) -> u64 {
@@ -127,8 +135,7 @@ mod tests {
         })
         .join()
         .unwrap();
-        let net_raw = 1 << caps::Capability::CAP_NET_RAW.index();
-        assert_eq!(sets, [held & net_raw, held & net_raw, 0, 0]);
+        assert_eq!(sets, [held & NET_RAW, held & NET_RAW, 0, 0]);
     }
 
     #[test]
@@ -141,10 +148,5 @@ mod tests {
         })
         .join()
         .unwrap();
-    }
-
-    #[test]
-    fn names_are_the_kernels() {
-        assert_eq!(Capability::NetBindService.to_string(), "CAP_NET_BIND_SERVICE");
     }
 }

@@ -1,23 +1,13 @@
-//! What kind of file system a path is on.
-#![expect(unsafe_code, reason = "statfs(2)")]
+//! What kind of file system a path is on. No unsafe code here: rustix has it.
 
-use std::ffi::CString;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Whether `path`, which must exist, is on a BPF file system.
 pub fn is_bpffs(path: &Path) -> io::Result<bool> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut status = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `path` is NUL-terminated and `status` has room for what the call writes.
-    if unsafe { libc::statfs(path.as_ptr(), status.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call returned success, so it filled `status`.
-    let status = unsafe { status.assume_init() };
-    Ok(status.f_type == libc::BPF_FS_MAGIC)
+    /// `BPF_FS_MAGIC` of `linux/magic.h`.
+    const BPFFS: u32 = 0xcafe_4a11;
+    Ok(u32::try_from(rustix::fs::statfs(path)?.f_type) == Ok(BPFFS))
 }
 
 #[cfg(test)]
