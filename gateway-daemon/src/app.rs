@@ -3,6 +3,7 @@
 //! Start: read the configuration, load and attach the kernel half, open sockets, give up
 //! privileges, publish, start threads, steer, ready. Stop: not ready, take no more, drain, detach.
 
+mod commands;
 mod ports;
 
 use std::io;
@@ -19,14 +20,16 @@ use self::ports::{OpenPorts, WorkerLink};
 use crate::admin::{self, Observed};
 use crate::bpf::{self, Detached, LoadOptions, Privileged};
 use crate::control::{self, Prepared, Trigger};
-use crate::counters::{PathSlots, Regions};
+use crate::counters::{Gauge, PathSlots, Regions};
 use crate::lifecycle::{self, Readiness, Request, Signals};
-use crate::proxy::{self, Gauge, LogWriter, WorkerCommand, WorkerParts};
+use crate::proxy::{self, LogWriter, WorkerCommand, WorkerParts};
 use crate::settings::{Datapath, Settings};
 use crate::snapshot::SnapshotWriter;
 
+pub use self::commands::dispatch;
+
 /// Serves until told to stop.
-pub fn run(settings: &Settings) -> Result<()> {
+fn run(settings: &Settings) -> Result<()> {
     let readiness = Readiness::default();
     let starting = readiness.task("start");
     let prepared = Prepared::read(control::Settings {

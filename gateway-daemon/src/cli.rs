@@ -288,3 +288,91 @@ impl RunArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Settings, String> {
+        let words = ["gateway-daemon", "run", "--config", "x"].iter().chain(arguments);
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Run(arguments) => Ok(arguments.settings()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn has_safe_defaults() {
+        let settings = run(&[]).expect("the least command line");
+        assert_eq!(settings.interfaces, ["lo"]);
+        assert_eq!(settings.datapath, Datapath::Ebpf);
+        assert_eq!(settings.access_log, AccessLogTarget::Stdout);
+        assert_eq!(settings.admin, Some(SocketAddr::from(([127, 0, 0, 1], 9901))));
+        assert!(settings.workers >= 1);
+        assert_eq!(settings.limits.max_headers, 100);
+    }
+
+    #[test]
+    fn reads_words() {
+        let words = [
+            "--interface",
+            "a",
+            "--interface",
+            "b",
+            "--datapath",
+            "off",
+            "--admin",
+            "off",
+            "--access-log",
+            "-",
+            "--drain-timeout",
+            "0.5",
+            "--workers",
+            "3",
+            "--deny-source",
+            "10.0.0.0/8",
+            "--deny-source",
+            "2001:db8::1",
+        ];
+        let settings = run(&words).expect("a full command line");
+        assert_eq!(settings.interfaces, ["a", "b"]);
+        assert_eq!(settings.datapath, Datapath::Off);
+        assert_eq!(settings.admin, None);
+        assert_eq!(settings.drain_timeout, Duration::from_millis(500));
+        assert_eq!(settings.workers, 3);
+        assert_eq!(settings.deny_sources.len(), 2);
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        for (words, complaint) in [
+            (["--admin", "0.0.0.0:1"], "loopback"),
+            (["--admin", "nowhere"], "127.0.0.1:9901"),
+            (["--workers", "0"], "1..=64"),
+            (["--workers", "65"], "1..=64"),
+            (["--drain-timeout", "0"], "above zero"),
+            (["--drain-timeout", "-1"], "unexpected argument"),
+            (["--deny-source", "10.0.0.0/33"], "CIDR"),
+            (["--datapath", "maybe"], "ebpf"),
+        ] {
+            let error = run(&words).expect_err(complaint);
+            assert!(error.contains(complaint), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_flag_of_run_is_documented_and_has_its_variable() {
+        let text = include_str!("../../docs/operations.md");
+        let command = Cli::command();
+        let run = command.find_subcommand("run").expect("run");
+        for argument in run.get_arguments() {
+            let Some(long) = argument.get_long().filter(|long| *long != "help") else { continue };
+            assert!(text.contains(&format!("`--{long}")), "docs/operations.md knows no --{long}");
+            let variable = format!("GATEWAY_{}", long.to_uppercase().replace('-', "_"));
+            let known = argument.get_env().map(|env| env.to_string_lossy().into_owned());
+            assert_eq!(known, Some(variable), "--{long}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Every test has namespaces, manifests, an origin, a daemon and a pin directory of its own.
 
+mod admin;
 mod bad_input;
 mod counters;
 mod drain;

@@ -20,9 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use crate::counters::{self, Regions, Totals};
+use crate::counters::{self, Gauge, Regions, Totals};
 use crate::lifecycle::Readiness;
-use crate::proxy::Gauge;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
 
 /// What the observers look at.

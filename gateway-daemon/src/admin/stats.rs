@@ -1,29 +1,15 @@
 //! `gateway-daemon stats`: the counters from the pinned maps, also while the daemon is down.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
-use crate::bpf::{BpfError, pinned_region};
 use crate::counters::{Regions, Totals, json, table};
 
-/// Why the counters cannot be printed.
-#[derive(Debug, thiserror::Error)]
-pub enum StatsError {
-    /// The pins cannot be read.
-    #[error(transparent)]
-    Pins(#[from] BpfError),
-    /// Standard output is gone.
-    #[error("cannot write to standard output")]
-    Output(#[from] io::Error),
-}
-
 /// Prints the counters once, or every second until interrupted.
-pub fn print(directory: &Path, as_json: bool, watch: bool) -> Result<(), StatsError> {
-    let regions = Regions::open(|map| pinned_region(directory, map))?;
+pub fn print(regions: &Regions, as_json: bool, watch: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     loop {
-        let totals = Totals::read(&regions);
+        let totals = Totals::read(regions);
         let mut text = if as_json { json(&totals) } else { table(&totals) };
         if !text.ends_with('\n') {
             text.push('\n');

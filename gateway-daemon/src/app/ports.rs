@@ -13,7 +13,7 @@ use crate::bpf::{self, Attached, BpfError, Capability, Privileged};
 use crate::control::{ListenAddress, Ports};
 use crate::counters::{ListenerSlot, ListenerSlots, Regions};
 use crate::proxy::{ListenerKey, WorkerCommand};
-use crate::sys::socket::{shared_listener, worker_listener};
+use crate::sys::socket::{is_family_missing, shared_listener, worker_listener};
 
 /// The way to a worker.
 pub(super) type WorkerLink = UnboundedSender<WorkerCommand>;
@@ -188,7 +188,7 @@ fn bind(
                 workers.iter().map(|_| shared_listener(socket)).collect();
             let made = match made {
                 Ok(made) => made,
-                Err(error) if ip == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => continue,
+                Err(error) if ip == Ipv6Addr::UNSPECIFIED && is_family_missing(&error) => continue,
                 Err(error) => {
                     return Err(error).with_context(|| {
                         format!("cannot listen on {socket}; is another process listening there?")
@@ -211,10 +211,6 @@ fn addresses(address: ListenAddress) -> Vec<IpAddr> {
         Some(ip) => vec![ip],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
     }
-}
-
-fn no_ipv6(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 fn send(worker: &WorkerLink, command: WorkerCommand) {

@@ -1,3 +1,5 @@
+//! Tests of `authz`, tables with named rows.
+
 use std::net::SocketAddr;
 
 use http::Request;

@@ -12,6 +12,7 @@
 //! Must not know: aya, HTTP, configuration. Who has the maps' file descriptors (`bpf`) maps them.
 
 mod daemon;
+mod gauge;
 mod kernel;
 mod regions;
 mod render;
@@ -19,6 +20,7 @@ mod slots;
 mod totals;
 
 pub use daemon::WorkerCounters;
+pub use gauge::{Gauge, Place};
 pub use regions::{RegionError, Regions};
 pub use render::{json, table};
 pub use slots::{Assignment, ListenerSlot, ListenerSlots, PathSlots};

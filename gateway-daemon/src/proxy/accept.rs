@@ -16,12 +16,12 @@ use super::stream::Socket;
 use super::tls;
 use super::worker::{Closed, Worker};
 use crate::clock;
+use crate::counters::Place;
 use crate::model::listener::Protocol;
 use crate::model::reason::Reason;
 use crate::request::{ConnMeta, Scheme};
 use crate::settings::Limits;
 use crate::snapshot::Port;
-use crate::sys::socket::set_mark;
 
 /// Accepts until the listener is closed by a command or by drain.
 pub(super) async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, stop: Rc<Closed>) {
@@ -114,11 +114,11 @@ pub(super) struct Connection {
     in_flight: Cell<u32>,
     requests: Cell<u64>,
     framing_refusal: Cell<Option<Reason>>,
-    _place: super::worker::Place,
+    _place: Place,
 }
 
 impl Connection {
-    fn new(worker: &Worker, socket: Socket, meta: ConnMeta, place: super::worker::Place) -> Self {
+    fn new(worker: &Worker, socket: Socket, meta: ConnMeta, place: Place) -> Self {
         let now = clock::monotonic();
         Self {
             meta: RefCell::new(Rc::new(meta)),
@@ -219,7 +219,7 @@ impl Connection {
             return;
         }
         self.marked.set(wanted);
-        if let Err(error) = set_mark(&*self.socket.0, wanted) {
+        if let Err(error) = socket2::SockRef::from(&*self.socket.0).set_mark(wanted) {
             debug!(%error, "cannot mark a socket; its wire bytes count under no path");
         }
     }

@@ -32,7 +32,7 @@ use self::respond::{Asked, Rejection, Unanswered};
 use self::worker::Worker;
 
 pub use self::access_log::{AccessLog, LogWriter};
-pub use self::worker::{Gauge, ListenerKey, WorkerCommand, WorkerParts, run};
+pub use self::worker::{ListenerKey, WorkerCommand, WorkerParts, run};
 
 /// Answers one request: the pipeline.
 async fn answer(

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -16,7 +15,7 @@ use super::accept::accept_loop;
 use super::access_log::{AccessLog, LogWriter};
 use super::upstream::Pool;
 use crate::authn::{CacheLimits, TokenCache};
-use crate::counters::WorkerCounters;
+use crate::counters::{Gauge, WorkerCounters};
 use crate::lifecycle::DrainGuard;
 use crate::settings::Limits;
 use crate::snapshot::{Snapshot, SnapshotReader};
@@ -151,43 +150,6 @@ impl Closed {
         if !self.closed.get() {
             notified.await;
         }
-    }
-}
-
-/// Open connections per listener port, counted over all workers.
-#[derive(Clone, Debug)]
-pub struct Gauge(Arc<[AtomicU32]>);
-
-impl Default for Gauge {
-    fn default() -> Self {
-        Self((0..=u16::MAX).map(|_| AtomicU32::new(0)).collect())
-    }
-}
-
-impl Gauge {
-    /// Takes a place, unless `most` are taken.
-    pub(super) fn enter(&self, port: u16, most: u32) -> Option<Place> {
-        let place = Place { gauge: self.clone(), port };
-        // The place is given back by its drop, also where it is over the limit.
-        (self.0[usize::from(port)].fetch_add(1, Ordering::Relaxed) < most).then_some(place)
-    }
-
-    /// Connections open now on a port.
-    pub fn open(&self, port: u16) -> u32 {
-        self.0[usize::from(port)].load(Ordering::Relaxed)
-    }
-}
-
-/// A connection's place in the gauge, given back on drop.
-#[derive(Debug)]
-pub(super) struct Place {
-    gauge: Gauge,
-    port: u16,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.gauge.0[usize::from(self.port)].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

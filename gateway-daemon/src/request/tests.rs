@@ -1,3 +1,5 @@
+//! Tests of `request`, tables with named rows.
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use http::{Request, Version};

@@ -1,3 +1,5 @@
+//! Tests of `route`, tables with named rows.
+
 use std::sync::Arc;
 
 use gateway_common::path::PathSlot;

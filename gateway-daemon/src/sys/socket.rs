@@ -48,6 +48,11 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     Ok(socket.into())
 }
 
+/// Whether a socket could not be made because the host lacks its address family.
+pub fn is_family_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
 /// Sets the mark that TC egress reads (see `gateway_common::path::mark`). Needs `CAP_NET_RAW` or
 /// `CAP_NET_ADMIN`; a system call, so call it only when the mark differs from the last one.
 pub fn set_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {

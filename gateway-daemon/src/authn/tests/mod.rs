@@ -1,3 +1,5 @@
+//! Tests of `authn`, tables with named rows.
+
 mod cache;
 mod hostile;
 mod mint;
