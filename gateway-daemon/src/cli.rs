@@ -363,6 +363,14 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_is_documented() {
+        let text = include_str!("../../docs/operations.md");
+        for reason in crate::model::reason::Reason::ALL {
+            assert!(text.contains(reason.word()), "docs/operations.md knows no {}", reason.word());
+        }
+    }
+
+    #[test]
     fn every_flag_of_run_is_documented_and_has_its_variable() {
         let text = include_str!("../../docs/operations.md");
         let command = Cli::command();

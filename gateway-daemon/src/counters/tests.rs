@@ -1,3 +1,5 @@
+//! Tests, tables with named rows.
+
 use std::collections::BTreeMap;
 use std::thread;
 

@@ -1,3 +1,5 @@
+//! Tests, tables with named rows.
+
 extern crate std;
 
 use std::vec::Vec;
