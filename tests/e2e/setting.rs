@@ -62,7 +62,10 @@ impl Options<'_> {
         manifests.write("policy.yaml", &policy()?)?;
         let certificate = manifests.path().join("certificate.pem");
         std::fs::write(&certificate, pem)?;
-        let mut arguments = vec!["--admin", "off", "--workers", "2"];
+        let mut arguments = vec!["--workers", "2"];
+        if !self.arguments.contains(&"--admin") {
+            arguments.extend(["--admin", "off"]);
+        }
         for interface in self.interfaces {
             arguments.extend(["--interface", interface]);
         }
