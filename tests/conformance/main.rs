@@ -1,11 +1,13 @@
-//! Replays the recorded corpus over the wire, against the running daemon.
+//! Replays the recorded corpus over the wire, against the running daemon, over HTTP/1.1 and HTTP/2.
+
+mod h2;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, Result};
 use gateway_tests::corpus::{self, Case, Request};
-use gateway_tests::daemon::Start;
+use gateway_tests::daemon::{Daemon, Start};
 use gateway_tests::manifests::Manifests;
 use gateway_tests::origin::Origin;
 use gateway_tests::raw::{Client, Response};
@@ -17,6 +19,7 @@ struct Score {
     total: usize,
     quirks_agree: usize,
     quirks_total: usize,
+    inexpressible: usize,
     failures: Vec<String>,
 }
 
@@ -28,22 +31,50 @@ fn http1_agrees_with_the_recorded_outcomes() -> Result<()> {
     for case in &cases {
         replay(case, &origin, &mut score).with_context(|| format!("case {}", case.name))?;
     }
-    println!("{} of {} requests agree", score.agree, score.total);
-    println!("quirks (not counted): {} of {} agree", score.quirks_agree, score.quirks_total);
-    assert!(score.total > 0, "the corpus holds no requests");
-    assert!(score.failures.is_empty(), "differences:\n{}", score.failures.join("\n"));
+    score.report();
     Ok(())
 }
 
+#[test]
+fn http2_agrees_with_the_recorded_outcomes() -> Result<()> {
+    let Some(cases) = corpus::cases()? else { return Ok(()) };
+    let origin = Origin::echo(None)?;
+    let mut score = Score::default();
+    for case in &cases {
+        h2::replay(case, &origin, &mut score).with_context(|| format!("case {}", case.name))?;
+    }
+    println!("{} requests cannot be said in HTTP/2", score.inexpressible);
+    score.report();
+    Ok(())
+}
+
+impl Score {
+    /// Notes what a request came to.
+    fn note(&mut self, case: &Case, request: &Request, differences: Vec<String>) {
+        let agrees = differences.is_empty();
+        if request.quirk.is_some() {
+            self.quirks_total += 1;
+            self.quirks_agree += usize::from(agrees);
+            return;
+        }
+        self.total += 1;
+        self.agree += usize::from(agrees);
+        for difference in differences {
+            self.failures.push(format!("{}: {}: {difference}", case.name, request.name));
+        }
+    }
+
+    /// Prints the score; fails on any difference.
+    fn report(&self) {
+        println!("{} of {} requests agree", self.agree, self.total);
+        println!("quirks (not counted): {} of {} agree", self.quirks_agree, self.quirks_total);
+        assert!(self.total > 0, "the corpus holds no requests");
+        assert!(self.failures.is_empty(), "differences:\n{}", self.failures.join("\n"));
+    }
+}
+
 fn replay(case: &Case, origin: &Origin, score: &mut Score) -> Result<()> {
-    let port = free_port()?;
-    let manifests = Manifests::new()?;
-    manifests.write("00-base.yaml", &corpus::base(port, origin.address))?;
-    manifests.write("10-case.yaml", &case.manifests.replace("@PORT@", &port.to_string()))?;
-    let arguments =
-        ["--datapath", "off", "--admin", "off", "--workers", "1", "--access-log", "off"];
-    let daemon = Start { netns: None, config: manifests.path(), arguments: &arguments }.ready()?;
-    let gateway = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let (daemon, gateway) = start(case, origin)?;
     let mut connections = HashMap::new();
     for request in &case.requests {
         origin.take();
@@ -51,20 +82,22 @@ fn replay(case: &Case, origin: &Origin, score: &mut Score) -> Result<()> {
             Ok(response) => corpus::compare(case, request, &response, &origin.take()),
             Err(error) => vec![format!("{error:#}")],
         };
-        let agrees = differences.is_empty();
-        if request.quirk.is_some() {
-            score.quirks_total += 1;
-            score.quirks_agree += usize::from(agrees);
-            continue;
-        }
-        score.total += 1;
-        score.agree += usize::from(agrees);
-        for difference in differences {
-            score.failures.push(format!("{}: {}: {difference}", case.name, request.name));
-        }
+        score.note(case, request, differences);
     }
     drop(daemon);
     Ok(())
+}
+
+/// A daemon with the manifests of a case, in clear on a loopback port.
+fn start(case: &Case, origin: &Origin) -> Result<(Daemon, SocketAddr)> {
+    let port = free_port()?;
+    let manifests = Manifests::new()?;
+    manifests.write("00-base.yaml", &corpus::base(port, origin.address))?;
+    manifests.write("10-case.yaml", &case.manifests.replace("@PORT@", &port.to_string()))?;
+    let arguments =
+        ["--datapath", "off", "--admin", "off", "--workers", "1", "--access-log", "off"];
+    let daemon = Start { netns: None, config: manifests.path(), arguments: &arguments }.ready()?;
+    Ok((daemon, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
 }
 
 fn send(
