@@ -111,7 +111,7 @@ fn run(settings: &Settings) -> Result<()> {
 
 /// Loads and attaches the kernel half.
 fn attach(settings: &Settings) -> Result<(Regions, OpenPorts)> {
-    const WITHOUT: &str = "the kernel half cannot be attached; `--datapath off` serves without it";
+    const WITHOUT: &str = "the kernel half cannot be attached";
     let privileged = Privileged::acquire().context(WITHOUT)?;
     let options = LoadOptions {
         workers: settings.workers,

@@ -14,4 +14,5 @@ mod privileges;
 mod reload;
 mod requests;
 mod setting;
+mod tls;
 mod upstreams;
