@@ -54,7 +54,7 @@ impl Count {
         let row = packet_row(cpu(), self.hook, listener);
         let Some(row) = PACKET_COUNTERS.get_ptr_mut(row) else { return };
         // The mask tells the verifier what the type says: eight verdicts.
-        let volume = PacketCounters::word(verdict) / 2 & 0xf;
+        let volume = (PacketCounters::word(verdict) / 2) & 0xf;
         // SAFETY: as in `path`. The row begins with `seen` and the verdicts' volumes, fewer than
         // the twelve that it has room for (asserted in gateway_common::layout).
         unsafe {

@@ -1,4 +1,4 @@
-//! Contexts and packet memory: bounds-checked reads between data and data_end. All pointer
+//! Contexts and packet memory: bounds-checked reads between `data` and `data_end`. All pointer
 //! arithmetic on packets is here.
 
 use aya_ebpf::EbpfContext;

@@ -5,7 +5,7 @@
 //! that exists; only where it finds none is there something to do:
 //!
 //! - A SYN goes to a worker, unless its tuple is known: giving it to a listener while the old
-//!   connection is in TIME_WAIT leaves the client hanging. The kernel answers it then.
+//!   connection is in `TIME_WAIT` leaves the client hanging. The kernel answers it then.
 //! - With SYN cookies in use the final ACK of a handshake has no socket either, and goes to the
 //!   worker that sent the cookie.
 //! - Every other segment is left to the kernel, which finds the connection by itself, with the
@@ -32,9 +32,9 @@ use crate::maps::WORKER_SOCKETS;
 use crate::packet::Skb;
 use crate::ports::Port;
 
-const TCP_HEADER: usize = 20;
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
+const TCP_HEADER: u32 = 20;
+const IPV4_HEADER: u32 = 20;
+const IPV6_HEADER: u32 = 40;
 
 /// A segment arrived for a gateway port: steers it if it opens a connection.
 #[inline(always)]
@@ -98,8 +98,10 @@ impl Listener {
             Family::V4 => IPV4_HEADER,
             Family::V6 => IPV6_HEADER,
         };
-        let Some(network) = skb.frame.pointer(segment.network, length) else { return false };
-        let Some(transport) = skb.frame.pointer(segment.transport, TCP_HEADER) else {
+        let Some(network) = skb.frame.pointer(segment.network, length as usize) else {
+            return false;
+        };
+        let Some(transport) = skb.frame.pointer(segment.transport, TCP_HEADER as usize) else {
             return false;
         };
         // SAFETY: the socket was found by `of`; `pointer` checked that the headers are there.
@@ -107,9 +109,9 @@ impl Listener {
             bpf_tcp_check_syncookie(
                 self.0,
                 network.cast_mut(),
-                length as u32,
+                length,
                 transport.cast_mut().cast(),
-                TCP_HEADER as u32,
+                TCP_HEADER,
             )
         };
         checked == 0
@@ -125,7 +127,7 @@ impl Drop for Listener {
 }
 
 /// Whether the kernel has a socket for the segment's connection: established, half open or in
-/// TIME_WAIT. A listener does not count.
+/// `TIME_WAIT`. A listener does not count.
 #[inline(always)]
 fn is_known(skb: &Skb, segment: &Segment) -> bool {
     #[repr(C)]
@@ -135,6 +137,10 @@ fn is_known(skb: &Skb, segment: &Segment) -> bool {
         source_port: [u8; 2],
         destination_port: [u8; 2],
     }
+    const IPV4_TUPLE: u32 = 12;
+    const IPV6_TUPLE: u32 = 36;
+    const _: () = assert!(size_of::<Tuple<4>>() == IPV4_TUPLE as usize);
+    const _: () = assert!(size_of::<Tuple<16>>() == IPV6_TUPLE as usize);
     let (source_port, destination_port) =
         (segment.source_port.to_be_bytes(), segment.destination_port.to_be_bytes());
     match segment.family {
@@ -145,7 +151,7 @@ fn is_known(skb: &Skb, segment: &Segment) -> bool {
                 source_port,
                 destination_port,
             };
-            is_socket(skb, (&raw const tuple).cast(), size_of::<Tuple<4>>())
+            is_socket(skb, (&raw const tuple).cast(), IPV4_TUPLE)
         }
         Family::V6 => {
             let tuple = Tuple::<16> {
@@ -154,21 +160,21 @@ fn is_known(skb: &Skb, segment: &Segment) -> bool {
                 source_port,
                 destination_port,
             };
-            is_socket(skb, (&raw const tuple).cast(), size_of::<Tuple<16>>())
+            is_socket(skb, (&raw const tuple).cast(), IPV6_TUPLE)
         }
     }
 }
 
 #[inline(always)]
-fn is_socket(skb: &Skb, tuple: *const c_void, length: usize) -> bool {
+fn is_socket(skb: &Skb, tuple: *const c_void, length: u32) -> bool {
     // SAFETY: the context is the kernel's; `tuple` has `length` bytes, which name its family. The
     // socket is read before its reference is given back.
     unsafe {
         let socket: *mut bpf_sock = bpf_skc_lookup_tcp(
             skb.context.cast(),
             tuple.cast_mut().cast(),
-            length as u32,
-            BPF_F_CURRENT_NETNS as u64,
+            length,
+            i64::from(BPF_F_CURRENT_NETNS).cast_unsigned(),
             0,
         );
         if socket.is_null() {
@@ -197,6 +203,8 @@ fn is_local(skb: &Skb, segment: &Segment) -> bool {
         destination: [u8; 16],
         rest: [u32; 4],
     }
+    const ROUTE: i32 = 64;
+    const _: () = assert!(size_of::<Route>() == ROUTE as usize);
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
     const TCP: u8 = 6;
@@ -221,9 +229,7 @@ fn is_local(skb: &Skb, segment: &Segment) -> bool {
         rest: [0; 4],
     };
     // SAFETY: the context is the kernel's, and `route` has the layout and the size it expects.
-    let answer = unsafe {
-        bpf_fib_lookup(skb.context.cast(), (&raw mut route).cast(), size_of::<Route>() as i32, 0)
-    };
+    let answer = unsafe { bpf_fib_lookup(skb.context.cast(), (&raw mut route).cast(), ROUTE, 0) };
     // "Not forwarded" is the kernel's word for local.
     answer == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED)
         || answer == i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED)

@@ -158,6 +158,10 @@ fn what_is_missing_is_named() {
         let error = refused(LoadOptions::new(workers));
         assert!(error.contains("--workers"), "{error}");
     }
+    let block = gateway_daemon::model::policy::Cidr::parse("192.0.2.0/24").unwrap();
+    let many = vec![block; abi::MAX_DENY_SOURCES as usize + 1];
+    let error = refused(LoadOptions { deny_sources: many, ..options() });
+    assert!(error.contains("--deny-source: at most 65536"), "{error}");
     let privileged = Privileged::acquire().unwrap();
     let attach = |interface: &str| {
         let error = load(options()).attach(&privileged, &[interface.to_owned()]);

@@ -46,6 +46,14 @@ pub enum BpfError {
         /// What the layout allows.
         most: u32,
     },
+    /// More denied sources than the maps hold.
+    #[error("--deny-source: at most {most} blocks of an address family, not {found}")]
+    DenyList {
+        /// Blocks of one family.
+        found: usize,
+        /// What the map holds.
+        most: u32,
+    },
     /// No BPF file system where the pins go.
     #[error(
         "{} is not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`, {WITHOUT}",

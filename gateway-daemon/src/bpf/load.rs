@@ -57,6 +57,13 @@ impl Detached {
         if !(1..=abi::MAX_WORKERS).contains(&options.workers) {
             return Err(BpfError::Workers { workers: options.workers, most: abi::MAX_WORKERS });
         }
+        for v4 in [true, false] {
+            let family = |cidr: &&Cidr| cidr.address().is_ipv4() == v4;
+            let found = options.deny_sources.iter().filter(family).count();
+            if found > abi::MAX_DENY_SOURCES as usize {
+                return Err(BpfError::DenyList { found, most: abi::MAX_DENY_SOURCES });
+            }
+        }
         let cpus = aya::util::nr_cpus().map_err(|(file, source)| BpfError::PinDirectory {
             action: "read",
             path: file.into(),
