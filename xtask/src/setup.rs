@@ -6,6 +6,7 @@
 //! commands to run and stops.
 
 use std::fs;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -110,7 +111,7 @@ fn install(privilege: Privilege, packages: &[String]) -> Result<()> {
             packages.join(" ")
         );
     }
-    if privilege == Privilege::Sudo {
+    if privilege == Privilege::Sudo && io::stdin().is_terminal() {
         say("sudo may ask for your password, to install Debian packages");
         command::run(&mut privileged(privilege, &["true"])?)?;
     }
