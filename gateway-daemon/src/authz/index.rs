@@ -156,12 +156,8 @@ impl PatternIndex {
         if let Some(clauses) = self.exact.get(text) {
             look(clauses);
         }
-        if !self.prefix.is_empty() {
-            self.prefix.prefixes_of(text.iter().copied(), |_, clauses| look(clauses));
-        }
-        if !self.suffix.is_empty() {
-            self.suffix.prefixes_of(text.iter().rev().copied(), |_, clauses| look(clauses));
-        }
+        self.prefix.prefixes_of(text, |_, clauses| look(clauses));
+        self.suffix.suffixes_of(text, |_, clauses| look(clauses));
     }
 }
 

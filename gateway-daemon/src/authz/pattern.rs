@@ -72,8 +72,8 @@ impl PatternSet {
         };
         present
             || (!self.exact.is_empty() && self.exact.contains(text))
-            || self.prefix.has_prefix_of(text.iter().copied())
-            || self.suffix.has_prefix_of(text.iter().rev().copied())
+            || self.prefix.has_prefix_of(text)
+            || self.suffix.has_suffix_of(text)
     }
 }
 
@@ -156,14 +156,14 @@ impl PathSet {
     pub(super) fn matches(&self, path: &str) -> bool {
         let by_template = || {
             let mut found = false;
-            self.templates.prefixes_of(path.bytes(), |_, templates| {
+            self.templates.prefixes_of(path.as_bytes(), |_, templates| {
                 found = found || templates.iter().any(|template| template.matches(path));
             });
             found
         };
         let by_elements = || {
             let mut found = false;
-            self.elements.prefixes_of(path.bytes(), |length, ()| {
+            self.elements.prefixes_of(path.as_bytes(), |length, ()| {
                 found |= matches!(path.as_bytes().get(length), None | Some(b'/'));
             });
             found

@@ -83,7 +83,7 @@ impl PathIndex {
 
     fn by_beginning(&self, path: &str) -> Option<PathSlot> {
         let mut best = None;
-        self.prefix.prefixes_of(path.bytes(), |length, beginnings| {
+        self.prefix.prefixes_of(path.as_bytes(), |length, beginnings| {
             let whole = matches!(path.as_bytes().get(length), None | Some(b'/'));
             let template = beginnings.templates.iter().find(|(t, _)| t.matches(path));
             let elements = || beginnings.elements.filter(|_| whole);
@@ -95,7 +95,7 @@ impl PathIndex {
 
     fn by_end(&self, path: &str) -> Option<PathSlot> {
         let mut best = None;
-        self.suffix.prefixes_of(path.bytes().rev(), |_, slot| best = Some(*slot));
+        self.suffix.suffixes_of(path.as_bytes(), |_, slot| best = Some(*slot));
         best
     }
 }

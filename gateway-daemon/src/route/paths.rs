@@ -42,7 +42,7 @@ impl<T> PathMap<T> {
 /// The longest stored text that is `path` or a prefix of it before a slash, with its length.
 pub(super) fn longest_elements<'t, T>(trie: &'t Trie<T>, path: &str) -> Option<(usize, &'t T)> {
     let mut best = None;
-    trie.prefixes_of(path.bytes(), |length, value| {
+    trie.prefixes_of(path.as_bytes(), |length, value| {
         if matches!(path.as_bytes().get(length), None | Some(b'/')) {
             best = Some((length, value));
         }
