@@ -179,7 +179,7 @@ pub struct LimitArgs {
     /// Seconds for connecting to an upstream endpoint.
     #[arg(long, value_name = "SECONDS", default_value = "5", env = "GATEWAY_UPSTREAM_CONNECT_TIMEOUT", value_parser = parse_seconds)]
     pub upstream_connect_timeout: Duration,
-    /// Seconds from forwarding a request to the head of the upstream's response (504 beyond).
+    /// Seconds from the last byte of a request to the head of the upstream's response (504 beyond).
     #[arg(long, value_name = "SECONDS", default_value = "60", env = "GATEWAY_UPSTREAM_TIMEOUT", value_parser = parse_seconds)]
     pub upstream_timeout: Duration,
     /// Seconds that an idle upstream connection is kept.

@@ -90,7 +90,7 @@ pub struct Limits {
     pub h2_max_pending_resets: u32,
     /// Connecting to an upstream endpoint.
     pub upstream_connect_timeout: Duration,
-    /// From forwarding a request to the head of the upstream's response.
+    /// From the last byte of a request to the head of the upstream's response.
     pub upstream_timeout: Duration,
     /// An upstream connection without a request.
     pub upstream_idle_timeout: Duration,

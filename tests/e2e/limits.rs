@@ -56,6 +56,34 @@ fn an_idle_connection_is_closed() -> Result<()> {
 }
 
 #[test]
+fn an_idle_http2_connection_is_closed_although_it_pings() -> Result<()> {
+    let setting =
+        Options { arguments: &["--idle-timeout", "0.5"], ..Options::default() }.start()?;
+    let mut client = setting.connect()?;
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
+    for _ in 0..40 {
+        client.send(b"\0\0\x08\x06\0\0\0\0\x0012345678")?;
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(client.ended()?);
+    Ok(())
+}
+
+#[test]
+fn a_slow_upload_is_not_a_slow_upstream() -> Result<()> {
+    let setting =
+        Options { arguments: &["--upstream-timeout", "0.5"], ..Options::default() }.start()?;
+    let mut client = setting.connect()?;
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")?;
+    for _ in 0..10 {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        client.send(b"x")?;
+    }
+    assert_eq!(client.response(false)?.status, 200);
+    Ok(())
+}
+
+#[test]
 fn connections_per_listener_are_bounded() -> Result<()> {
     let setting =
         Options { arguments: &["--max-connections", "2"], ..Options::default() }.start()?;

@@ -94,3 +94,35 @@ fn an_unknown_path_is_404_after_the_policies() -> Result<()> {
     assert_eq!(setting.exchange("GET /productpage HTTP/1.1\r\nHost: a\r\n\r\n")?.status, 403);
     Ok(())
 }
+
+#[test]
+fn speaks_http2_to_a_service_that_says_so() -> Result<()> {
+    // The gateway itself is the HTTP/2 origin: a second listener's route leads back to the first.
+    let setting = setting()?;
+    let h2c = service("h2c", SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))).replace(
+        "{ name: http, port: 8000,",
+        "{ name: http, port: 8000, appProtocol: kubernetes.io/h2c,",
+    );
+    let around = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: around, namespace: default }
+spec:
+  parentRefs: [ { name: ingress, sectionName: https } ]
+  hostnames: [ gw.example.test ]
+  rules: [ { backendRefs: [ { name: h2c, port: 8000 } ] } ]
+";
+    setting.manifests.write("h2c.yaml", &format!("{around}---\n{h2c}"))?;
+    setting
+        .daemon
+        .until("generation 2", || setting.daemon.log().contains("generation=2").then_some(()))?;
+    for _ in 0..5 {
+        let answer = setting.curl_tls(&["--data", "hello", "https://gw.example.test:8443/x"])?;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "{\"upstream\":\"echo\"}"));
+    }
+    let seen = setting.origin.take().remove(0);
+    assert_eq!(seen.body, "hello");
+    assert_eq!(seen.values("host"), ["gw.example.test:8443"]);
+    let connections = setting.daemon.stats()?["connections"]["accepted"].as_u64();
+    assert!(connections <= Some(7), "five clients and one HTTP/2 connection per worker");
+    Ok(())
+}

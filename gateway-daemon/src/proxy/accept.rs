@@ -155,6 +155,14 @@ impl Connection {
         self.last_activity.set(clock::monotonic());
     }
 
+    /// Bytes moved on HTTP/2: without a request they are PING, SETTINGS and the like, which keep no
+    /// connection open.
+    pub(super) fn touch_if_busy(&self) {
+        if self.in_flight.get() > 0 {
+            self.touch();
+        }
+    }
+
     /// Whether a head is under way; keeps the time at which it began.
     pub(super) fn set_in_head(&self, in_head: bool) {
         match (in_head, self.in_head.get()) {
@@ -166,12 +174,14 @@ impl Connection {
 
     /// A request's head is complete.
     pub(super) fn request_opened(&self) {
+        self.touch();
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
     }
 
     /// A request has its verdict.
     pub(super) fn request_closed(&self) {
+        self.touch();
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
     }
 

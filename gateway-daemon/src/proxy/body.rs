@@ -11,6 +11,7 @@ use tokio::time::Sleep;
 
 use super::count::{RequestRecord, Upload};
 use super::upstream::Lease;
+use crate::clock;
 use crate::model::reason::Reason;
 
 /// A request body on its way upstream.
@@ -40,7 +41,10 @@ impl Body for RequestBody {
             Self::Streaming { incoming, upload } => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 match &frame {
-                    Some(Ok(frame)) => upload.bytes.set(upload.bytes.get() + data_length(frame)),
+                    Some(Ok(frame)) => {
+                        upload.bytes.set(upload.bytes.get() + data_length(frame));
+                        upload.last.set(clock::monotonic());
+                    }
                     Some(Err(_)) => upload.broken.set(true),
                     None => {}
                 }

@@ -39,10 +39,12 @@ pub(super) struct RequestRecord {
 }
 
 /// How the request's body goes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Upload {
     /// Bytes so far.
     pub(super) bytes: Cell<u64>,
+    /// When the last of them came; at first, when the head was complete.
+    pub(super) last: Cell<Instant>,
     /// The client broke it off.
     pub(super) broken: Cell<bool>,
 }
@@ -67,14 +69,17 @@ impl RequestRecord {
     /// Opens the record of a request whose head is complete or refused.
     pub(super) fn open(worker: &Rc<Worker>, conn: &Rc<Connection>) -> Self {
         conn.request_opened();
+        let started = clock::monotonic();
+        let upload =
+            Upload { bytes: Cell::new(0), last: Cell::new(started), broken: Cell::new(false) };
         Self {
             worker: Rc::clone(worker),
             conn: Rc::clone(conn),
-            started: clock::monotonic(),
+            started,
             path: PathSlot::NONE,
             verdict: None,
             status: None,
-            upload: Rc::default(),
+            upload: Rc::new(upload),
             response_bytes: 0,
             facts: worker.access_log().is_on().then(Box::default),
         }

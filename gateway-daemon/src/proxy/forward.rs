@@ -1,6 +1,8 @@
 //! Stage 7: takes the `Permit`; hop-by-hop and forwarding headers, upstream exchange.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
@@ -8,7 +10,7 @@ use http::{HeaderMap, Request, Response, Uri, Version};
 use hyper::body::{Body, Incoming};
 
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
-use super::count::RequestRecord;
+use super::count::{RequestRecord, Upload};
 use super::respond::Unanswered;
 use super::route::Routed;
 use super::upstream;
@@ -43,10 +45,10 @@ pub(super) async fn forward(
     let sent = clock::monotonic();
     let limits = worker.limits();
     let exchange = upstream::exchange(worker, upstream, request);
-    let (response, lease) = match tokio::time::timeout(limits.upstream_timeout, exchange).await {
-        Ok(Ok(answered)) => answered,
-        Ok(Err(reason)) => return Err(record.unanswered(reason)),
-        Err(_) => return Err(record.unanswered(Reason::UpstreamTimeout)),
+    let answered = within(limits.upstream_timeout, &record.upload(), exchange).await;
+    let (response, lease) = match answered {
+        Ok(answered) => answered,
+        Err(reason) => return Err(record.unanswered(reason)),
     };
     record.note(|facts| {
         facts.upstream = Some(lease.endpoint());
@@ -74,6 +76,25 @@ pub(super) fn upstream_head(
     }
     forwarding_headers(&mut head.headers, conn);
     head
+}
+
+/// Waits for an exchange, as long as the client's body moves and then for `timeout`: an upstream
+/// may need the whole request before it answers.
+async fn within<T>(
+    timeout: Duration,
+    upload: &Upload,
+    exchange: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
+    let mut exchange = pin!(exchange);
+    loop {
+        let moved = upload.last.get();
+        let deadline = tokio::time::Instant::from_std(moved + timeout);
+        match tokio::time::timeout_at(deadline, &mut exchange).await {
+            Ok(result) => return result,
+            Err(_) if upload.last.get() == moved => return Err(Reason::UpstreamTimeout),
+            Err(_) => {}
+        }
+    }
 }
 
 fn upstream_request(

@@ -164,8 +164,6 @@ where
             .max_header_list_size(limits.max_head_bytes)
             .max_pending_accept_reset_streams(limits.h2_max_pending_resets as usize)
             .max_local_error_reset_streams(limits.h2_max_pending_resets as usize)
-            .keep_alive_interval(limits.idle_timeout / 2)
-            .keep_alive_timeout(limits.head_timeout)
             .serve_connection(TokioIo::new(io), service)
     );
     let end = drive(worker, conn, hyper.as_mut(), http2::Connection::graceful_shutdown).await;

@@ -111,13 +111,20 @@ impl<S> Screened<S> {
         Self { inner, connection, first, framing: None, refused: false }
     }
 
+    fn wrote(&self) {
+        match self.framing {
+            Some(_) => self.connection.touch(),
+            None => self.connection.touch_if_busy(),
+        }
+    }
+
     /// Screens what was just read: bytes from `before` on in `buf`.
     ///
     /// On a violation the offending byte becomes a NUL, which no part of a head or chunk line may
     /// hold: hyper answers 400 and closes.
     fn screen(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let Some(framing) = &mut self.framing else { return self.connection.touch_if_busy() };
         self.connection.touch();
-        let Some(framing) = &mut self.framing else { return };
         if let Err(violation) = framing.inspect(&buf.filled()[before..]) {
             self.refused = true;
             self.connection.refuse_framing(violation.reason);
@@ -159,7 +166,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.connection.touch();
+        self.wrote();
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -168,7 +175,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection.touch();
+        self.wrote();
         Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
 

@@ -135,7 +135,10 @@ pub(super) async fn exchange(
         let (sender, reused) = match worker.pool().take(endpoint, upstream.protocol) {
             Some(sender) => (sender, true),
             None => match connect(worker.pool(), endpoint, upstream.protocol).await {
-                Ok(sender) => (sender, false),
+                Ok(sender) => {
+                    worker.pool().share(endpoint, upstream.protocol, &sender);
+                    (sender, false)
+                }
                 Err(reason) => {
                     failed_connects += 1;
                     let tried = usize::try_from(failed_connects).unwrap_or(usize::MAX);
@@ -250,13 +253,21 @@ impl Pool {
             at -= 1;
             if connections[at].sender.is_closed() {
                 connections.swap_remove(at);
-            } else if let Sender::H2(shared) = &connections[at].sender {
+            } else if let Idle { sender: Sender::H2(shared), since } = &mut connections[at] {
+                *since = clock::monotonic();
                 return Some(Sender::H2(shared.clone()));
             } else if connections[at].sender.is_ready() {
                 return Some(connections.swap_remove(at).sender);
             }
         }
         None
+    }
+
+    /// Offers a fresh HTTP/2 connection to the requests that follow, at once.
+    fn share(&self, endpoint: SocketAddr, protocol: UpstreamProtocol, sender: &Sender) {
+        if let Sender::H2(shared) = sender {
+            self.put(endpoint, protocol, Sender::H2(shared.clone()));
+        }
     }
 
     fn put(&self, endpoint: SocketAddr, protocol: UpstreamProtocol, sender: Sender) {
