@@ -45,7 +45,7 @@ fn run(settings: &Settings) -> Result<()> {
     let (links, mut receivers) = worker_links(settings.workers);
     ports.link(links).context("cannot open the workers' sockets")?;
     control::Ports::open(&mut ports, &addresses).map_err(anyhow::Error::msg)?;
-    ports.relinquish()?;
+    ports.relinquish(prepared.needs_read_privilege())?;
 
     let control = prepared.publish(slot_assigner(regions.clone()));
     let writer = control.writer();

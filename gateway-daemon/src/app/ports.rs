@@ -69,15 +69,26 @@ impl OpenPorts {
         Ok(())
     }
 
-    /// Gives up every privilege that is not needed from here on.
-    pub(super) fn relinquish(&mut self) -> Result<()> {
+    /// Gives up every privilege that is not needed from here on. `reads_foreign`: a reload has to
+    /// read files of other users.
+    pub(super) fn relinquish(&mut self, reads_foreign: bool) -> Result<()> {
+        let mut kept = match &self.mode {
+            Mode::Steered { attached, .. } => attached.kept_capabilities(),
+            // A reload may add a port below 1024.
+            Mode::Bound { .. } => vec![Capability::NetBindService],
+        };
+        if reads_foreign {
+            info!(
+                "keeping CAP_DAC_READ_SEARCH: the configuration is closed to others than its owner"
+            );
+            kept.push(Capability::DacReadSearch);
+        }
         let result = match &mut self.mode {
-            Mode::Steered { privileged, attached, .. } => match privileged.take() {
-                Some(privileged) => privileged.relinquish(&attached.kept_capabilities()),
+            Mode::Steered { privileged, .. } => match privileged.take() {
+                Some(privileged) => privileged.relinquish(&kept),
                 None => Ok(()),
             },
-            // A reload may add a port below 1024.
-            Mode::Bound { .. } => bpf::keep_only(&[Capability::NetBindService]),
+            Mode::Bound { .. } => bpf::keep_only(&kept),
         };
         result.context("cannot give up privileges, and will not serve with them")
     }

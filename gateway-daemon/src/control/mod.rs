@@ -19,6 +19,7 @@ mod tests;
 mod translate;
 mod yaml;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -127,6 +128,13 @@ impl Prepared {
     /// Every address and port to bind and steer.
     pub fn listen_addresses(&self) -> Vec<ListenAddress> {
         self.compiled.listen_addresses().into_iter().collect()
+    }
+
+    /// Whether a later reading needs the privilege to read what belongs to other users, as where a
+    /// user's manifests lie in a home directory that is closed to others.
+    pub fn needs_read_privilege(&self) -> bool {
+        let own = std::fs::metadata("/proc/self").map_or(0, |meta| meta.uid());
+        source::needs_privilege(&self.settings.paths, own)
     }
 
     /// What became of every object.

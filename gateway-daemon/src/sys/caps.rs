@@ -20,6 +20,8 @@ pub enum Capability {
     NetRaw,
     /// Bind ports below 1024.
     NetBindService,
+    /// Read files of other users.
+    DacReadSearch,
 }
 
 impl Capability {
@@ -30,6 +32,7 @@ impl Capability {
             Self::Perfmon => CapabilitySet::PERFMON,
             Self::NetRaw => CapabilitySet::NET_RAW,
             Self::NetBindService => CapabilitySet::NET_BIND_SERVICE,
+            Self::DacReadSearch => CapabilitySet::DAC_READ_SEARCH,
         }
     }
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Capability {
             Self::Perfmon => "CAP_PERFMON",
             Self::NetRaw => "CAP_NET_RAW",
             Self::NetBindService => "CAP_NET_BIND_SERVICE",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
         })
     }
 }

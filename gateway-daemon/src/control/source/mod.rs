@@ -86,6 +86,25 @@ pub(super) fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
     Fingerprint(states)
 }
 
+/// Whether some file of `paths`, or a directory on the way to it, opens neither to its owner `uid`
+/// nor to everybody: only a privilege reads it then.
+pub(super) fn needs_privilege(paths: &[PathBuf], uid: u32) -> bool {
+    let mut found = Vec::new();
+    for path in paths {
+        found.push(path.clone());
+        // What cannot be listed is a fault of reading.
+        let _listed = list(path, 0, &mut found);
+    }
+    found.iter().filter_map(|path| path.canonicalize().ok()).any(|path| {
+        path.ancestors().any(|part| {
+            fs::metadata(part).is_ok_and(|meta| {
+                let all = if part == path { 0o004 } else { 0o001 };
+                meta.uid() != uid && meta.mode() & all == 0
+            })
+        })
+    })
+}
+
 fn list(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Box<Fault>> {
     let fault = |error: io::Error| Box::new(Fault::of_file(path, cannot("read", &error)));
     let meta = fs::metadata(path).map_err(fault)?;

@@ -68,3 +68,29 @@ fn fingerprints_see_edits_new_files_and_link_swaps() {
     fs::rename(mount.path().join("..tmp"), mount.path().join("..data")).unwrap();
     assert_ne!(before, fingerprint(&paths));
 }
+
+#[test]
+fn knows_what_only_a_privilege_reads() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let file = home.join("a.yaml");
+    fs::write(&file, "").unwrap();
+    let own = fs::metadata(&file).unwrap().uid();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(dir.path(), 0o755);
+    for (row, home_mode, file_mode, uid, needs) in [
+        ("everybody may", 0o755, 0o644, own + 1, false),
+        ("a closed file", 0o755, 0o640, own + 1, true),
+        ("a closed home", 0o700, 0o644, own + 1, true),
+        ("one's own closed home", 0o700, 0o600, own, false),
+    ] {
+        mode(&home, home_mode);
+        mode(&file, file_mode);
+        assert_eq!(needs_privilege(std::slice::from_ref(&file), uid), needs, "{row}");
+        assert_eq!(needs_privilege(std::slice::from_ref(&home), uid), needs, "{row}, by directory");
+    }
+}
