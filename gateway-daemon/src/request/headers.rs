@@ -25,21 +25,38 @@ const OPTIONS: [&str; 6] =
     ["close", "keep-alive", "upgrade", "http2-settings", "te", "proxy-connection"];
 
 /// Headers that a client may not nominate: without them the request would be another one.
-const PROTECTED: [&str; 7] = [
+const PROTECTED: [&str; 6] = [
     "host",
     "content-length",
     "transfer-encoding",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
-    "forwarded",
 ];
+
+/// Whether a header is about this connection only, or asks something of the gateway itself.
+fn is_for_us(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "expect"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Headers of the connection, besides `Connection` itself and those read below.
 const CONNECTION_HEADERS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
 /// Removes hop-by-hop headers, those that `Connection` nominates included.
 pub(super) fn clean(headers: &mut HeaderMap) -> Result<HopByHop, Reason> {
+    if !headers.keys().any(is_for_us) {
+        return Ok(HopByHop::default());
+    }
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return Err(Reason::AmbiguousFraming);
     }
@@ -111,14 +128,16 @@ fn refuse_expectations(headers: &mut HeaderMap) -> Result<(), Reason> {
 
 /// Headers that Envoy keeps as one line each: repeated, they are joined by a comma. All other
 /// headers keep their lines, Cookie included.
-const ONE_LINE: [HeaderName; 22] = [
+const ONE_LINE: [HeaderName; 24] = [
     http::header::ACCEPT,
     http::header::ACCEPT_ENCODING,
     http::header::ACCESS_CONTROL_REQUEST_HEADERS,
     http::header::ACCESS_CONTROL_REQUEST_METHOD,
     http::header::AUTHORIZATION,
     http::header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-loop"),
     http::header::CONTENT_TYPE,
+    HeaderName::from_static("grpc-accept-encoding"),
     HeaderName::from_static("grpc-timeout"),
     http::header::IF_MATCH,
     http::header::IF_MODIFIED_SINCE,
