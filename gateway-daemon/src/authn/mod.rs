@@ -12,6 +12,7 @@ mod keys;
 mod output;
 mod place;
 mod rule;
+mod trace;
 mod verify;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::cache::{CacheLimits, CacheStats, TokenCache};
+pub use self::trace::{RuleVerdict, TokenVerdict};
 
 use self::cache::Accepted;
 use self::failure::Failure;

@@ -14,6 +14,8 @@ use crate::model::jwt::JwtRule;
 
 /// A rule, ready to judge tokens.
 pub(super) struct Rule {
+    /// Object and position.
+    pub(super) name: Arc<str>,
     pub(super) issuer: Arc<str>,
     /// Without scheme and trailing slash; empty: not checked.
     audiences: Vec<Box<str>>,
@@ -34,6 +36,7 @@ impl Rule {
         let (keys, notes) = KeySet::compile(&rule.keys);
         let split = SPACE_DELIMITED.into_iter().map(Arc::from);
         let compiled = Self {
+            name: format!("{}: jwtRules[{}]", rule.object, rule.index).into(),
             issuer: Arc::clone(&rule.issuer),
             audiences: rule.audiences.iter().map(|a| bare(a).into()).collect(),
             keys,

@@ -93,6 +93,11 @@ impl RuleIndex {
         }
     }
 
+    /// Every rule, in order.
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// Whether there are no rules.
     pub(super) fn is_empty(&self) -> bool {
         self.rules.is_empty()

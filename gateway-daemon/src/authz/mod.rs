@@ -12,10 +12,12 @@ mod principal;
 mod rule;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::sync::Arc;
 
 pub use self::decision::{DecidedBy, Denial, Permit, ShadowMatch};
+pub use self::trace::RuleTrace;
 
 use self::attribute::Facts;
 use self::index::RuleIndex;

@@ -108,6 +108,12 @@ impl PrincipalConstraint {
         }
     }
 
+    /// Whether no excluded pattern matches an identity, or none.
+    pub(super) fn excludes_none(&self, identity: Option<&Identity>) -> bool {
+        let hit = |set: &PrincipalSet| identity.is_some_and(|identity| set.matches(identity));
+        !self.not_values.as_ref().is_some_and(hit)
+    }
+
     /// Whether an identity, or none, satisfies the constraint.
     pub(super) fn admits(&self, identity: Option<&Identity>) -> bool {
         let hit = |set: &PrincipalSet| identity.is_some_and(|identity| set.matches(identity));

@@ -1,5 +1,7 @@
 //! Compiled rules: `from` AND `to` AND every `when`.
 
+mod obstacles;
+
 use std::sync::Arc;
 
 use super::attribute::Facts;

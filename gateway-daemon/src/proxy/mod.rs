@@ -18,6 +18,7 @@ mod route;
 mod stream;
 mod tls;
 mod upstream;
+mod walk;
 mod worker;
 
 use std::rc::Rc;
@@ -32,6 +33,7 @@ use self::respond::{Asked, Rejection, Unanswered};
 use self::worker::Worker;
 
 pub use self::access_log::{AccessLog, LogWriter};
+pub use self::walk::{End, Placed, Read, Walk, walk};
 pub use self::worker::{ListenerKey, WorkerCommand, WorkerParts, run};
 
 /// Answers one request: the pipeline.

@@ -103,6 +103,16 @@ impl Rejection {
         }
     }
 
+    /// The reason word.
+    pub(super) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The policy and rule that decided.
+    pub(super) fn decided_by(&self) -> Option<&Arc<DecidedBy>> {
+        self.decided_by.as_ref()
+    }
+
     /// What the client is told. Pure.
     pub(super) fn told(&self, asked: Asked) -> Told {
         let mut headers = HeaderMap::new();

@@ -98,11 +98,19 @@ pub(super) fn choose<'b>(
     pool: &Pool,
     backends: &'b [Backend],
 ) -> Result<&'b Arc<Upstream>, Reason> {
+    by_weight(backends, || pool.next_turn())
+}
+
+/// The backend whose turn it is; `turn` is only asked where there are several. Pure.
+pub(super) fn by_weight(
+    backends: &[Backend],
+    turn: impl FnOnce() -> u64,
+) -> Result<&Arc<Upstream>, Reason> {
     let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
     if total == 0 {
         return Err(Reason::BackendUnresolved);
     }
-    let mut point = if backends.len() == 1 { 0 } else { pool.next_turn() % total };
+    let mut point = if backends.len() == 1 { 0 } else { turn() % total };
     for backend in backends {
         let weight = u64::from(backend.weight);
         if point < weight {
