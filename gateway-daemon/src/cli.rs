@@ -1,5 +1,8 @@
 //! The command line: raw words. `settings.rs` says what they mean.
 
+pub mod generate;
+pub mod tools;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +33,18 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the counters from the pinned maps, also while the daemon is down.
     Stats(StatsArgs),
+    /// Walk one request through the data path's own code, offline, and tell what decided and why;
+    /// exits 0 if it is forwarded, else 1.
+    Explain(tools::ExplainArgs),
+    /// Send four requests to the live gateway (valid token, none, bad, open path) and compare their
+    /// statuses with 200, 403, 401, 200; exits 1 if one differs.
+    Verify(tools::VerifyArgs),
+    /// Write manifests.
+    #[command(subcommand)]
+    Generate(generate::GenerateCommand),
+    /// Look at tokens.
+    #[command(subcommand)]
+    Token(tools::TokenCommand),
     /// Remove everything that the daemon pinned in bpffs.
     Unload(UnloadArgs),
 }

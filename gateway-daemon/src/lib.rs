@@ -23,3 +23,4 @@ pub mod settings;
 pub mod snapshot;
 pub mod sys;
 pub mod telemetry;
+pub mod tools;

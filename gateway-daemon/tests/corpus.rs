@@ -13,6 +13,8 @@ mod case;
 mod pipeline;
 
 use case::{Case, Request};
+use gateway_daemon::cli::generate::{JwtArgs, MatchWord};
+use gateway_daemon::tools::generate;
 use pipeline::Pipeline;
 
 /// What this gateway does otherwise on purpose: case, request, our status.
@@ -107,4 +109,40 @@ fn every_recorded_outcome_is_ours() {
     let Score { agree, total, quirks_agree, quirks, wrong } = score;
     println!("{agree} of {total} agree; of the quirks {quirks_agree} of {quirks}");
     assert!(wrong.is_empty(), "{agree} of {total} agree:\n{}", wrong.join("\n"));
+}
+
+/// The two modes of the console's form, written by `generate jwt`, decide as the manifests that a
+/// mesh's console wrote.
+#[test]
+fn generated_manifests_decide_as_recorded() {
+    let rows = [
+        ("asm-auth-if-matched", MatchWord::AuthIfMatched, "path=/productpage"),
+        (
+            "asm-bypass-auth-if-matched",
+            MatchWord::BypassAuthIfMatched,
+            "path=/login path=/static* path=*.ico",
+        ),
+    ];
+    for mut case in Case::all() {
+        let Some((_, mode, rule)) = rows.iter().find(|(name, ..)| *name == case.name) else {
+            continue;
+        };
+        let inline = case.manifests.lines().find_map(|line| line.trim().strip_prefix("jwks: '"));
+        let arguments = JwtArgs {
+            issuer: Some("testing@secure.istio.io".to_owned()),
+            jwks: inline.and_then(|text| text.strip_suffix('\'')).map(str::to_owned),
+            mode: Some(*mode),
+            rule: vec![(*rule).to_owned()],
+            ..JwtArgs::default()
+        };
+        case.manifests = generate::jwt(&arguments, &mut std::io::empty(), &mut std::io::sink())
+            .unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let mut pipeline = Pipeline::start(&case);
+        let mut score = Score::default();
+        for request in &case.requests {
+            score.add(&case, request, &mut pipeline);
+        }
+        assert!(score.wrong.is_empty(), "{:?}", score.wrong);
+        assert!(score.agree > 20, "{}: {} rows", case.name, score.agree);
+    }
 }

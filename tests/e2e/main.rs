@@ -15,4 +15,5 @@ mod reload;
 mod requests;
 mod setting;
 mod tls;
+mod tools;
 mod upstreams;

@@ -1,5 +1,6 @@
 //! Subcommands, each wired to what does it.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,8 +8,10 @@ use anyhow::Result;
 
 use crate::bpf::{self, BpfError};
 use crate::cli::Command;
+use crate::cli::generate::GenerateCommand;
+use crate::cli::tools::TokenCommand;
 use crate::counters::Regions;
-use crate::{admin, control, telemetry};
+use crate::{admin, control, telemetry, tools};
 
 /// Does what the command line says.
 pub fn dispatch(command: Command) -> Result<ExitCode> {
@@ -29,6 +32,25 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
             let regions = pinned(&arguments.pin.pin_directory)?;
             admin::stats::print(&regions, arguments.json, arguments.watch)?;
         }
+        Command::Explain(arguments) => {
+            let explanation = tools::explain::run(&arguments)?;
+            print(arguments.json.then(|| explanation.json()).transpose()?, &explanation);
+            return Ok(status(explanation.is_forwarded()));
+        }
+        Command::Token(TokenCommand::Inspect(arguments)) => {
+            let inspection = tools::inspect::run(&arguments)?;
+            print(arguments.json.then(|| inspection.json()).transpose()?, &inspection);
+            return Ok(status(inspection.is_good()));
+        }
+        Command::Verify(arguments) => {
+            let verified = tools::verify::run(&arguments)?;
+            print(arguments.json.then(|| verified.json()).transpose()?, &verified);
+            return Ok(status(verified.is_good()));
+        }
+        Command::Generate(GenerateCommand::Jwt(arguments)) => {
+            let (mut answers, mut questions) = (io::stdin().lock(), io::stderr());
+            print!("{}", tools::generate::jwt(&arguments, &mut answers, &mut questions)?);
+        }
         Command::Unload(arguments) => {
             for path in bpf::unload(&arguments.pin.pin_directory)? {
                 println!("removed {}", path.display());
@@ -41,4 +63,16 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
 /// The counters of a daemon, running or not.
 fn pinned(directory: &Path) -> Result<Regions, BpfError> {
     Regions::open(|map| bpf::pinned_region(directory, map))
+}
+
+/// Prints JSON where it was asked for, else the text.
+fn print(json: Option<String>, text: &impl std::fmt::Display) {
+    match json {
+        Some(json) => println!("{json}"),
+        None => print!("{text}"),
+    }
+}
+
+fn status(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -8,7 +8,9 @@ use gateway_common::path::PathSlot;
 use gateway_daemon::authn::TokenCache;
 use gateway_daemon::clock::{self, UnixSeconds};
 use gateway_daemon::control::{Prepared, Settings};
+use gateway_daemon::model::policy::Action;
 use gateway_daemon::model::reason::Reason;
+use gateway_daemon::proxy::{End, walk};
 use gateway_daemon::request::{ConnMeta, RequestView, Scheme};
 use gateway_daemon::snapshot::Snapshot;
 use http::header::{HeaderName, HeaderValue};
@@ -51,6 +53,7 @@ impl Pipeline {
         let first = self.travel(request);
         let second = self.travel(request);
         assert_eq!(first, second, "{}: the token cache changes the outcome", request.name);
+        self.explain(request, &first);
         first
     }
 
@@ -67,6 +70,49 @@ impl Pipeline {
                 headers.extend(challenge.map(|c| ("www-authenticate".to_owned(), c)));
                 let body = if request.method == "HEAD" { "" } else { refused.body };
                 Outcome { status: refused.status, body: body.to_owned(), headers, upstream: None }
+            }
+        }
+    }
+
+    /// What `explain` tells has to be what happens, and its rules have to add up to it.
+    fn explain(&self, request: &Request, expected: &Outcome) {
+        let name = &request.name;
+        let Some(head) = head(request) else { return };
+        let (walk, end) = walk(&self.snapshot, &conn(request), head, self.now);
+        let matching = |action| {
+            let rules = walk.rules.iter().filter(move |r| !r.shadow && r.action == action);
+            rules.filter(|rule| rule.obstacles.is_empty()).map(|rule| Arc::clone(&rule.name)).next()
+        };
+        match end {
+            End::Forwarded { .. } => {
+                assert_eq!(expected.status, 200, "{name}");
+                assert_eq!(matching(Action::Deny), None, "{name}");
+                assert_eq!(matching(Action::Allow), walk.decided_by, "{name}");
+                assert_eq!(walk.decided_by.is_some(), walk.allows_by_policy, "{name}");
+            }
+            End::Refused { reason, status, headers, body } => {
+                assert_eq!(expected.status, u64::from(status.as_u16()), "{name}");
+                if matches!(status.as_u16(), 401 | 403) {
+                    assert_eq!(expected.body, body, "{name}");
+                    let challenge =
+                        headers.get("www-authenticate").map(|value| latin1(value.as_bytes()));
+                    assert_eq!(
+                        expected.headers.get("www-authenticate"),
+                        challenge.as_ref(),
+                        "{name}"
+                    );
+                }
+                match reason {
+                    Reason::PolicyDenied => {
+                        assert_eq!(matching(Action::Deny), walk.decided_by, "{name}");
+                        assert!(walk.decided_by.is_some(), "{name}");
+                    }
+                    Reason::PolicyNotAllowed => {
+                        assert_eq!(matching(Action::Deny), None, "{name}");
+                        assert_eq!(matching(Action::Allow), None, "{name}");
+                    }
+                    _ => assert!(walk.rules.is_empty(), "{name}"),
+                }
             }
         }
     }

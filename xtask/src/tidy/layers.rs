@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "snapshot",
             "sys",
             "telemetry",
+            "tools",
         ],
     ),
     // The edge of the process.
@@ -34,6 +35,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("settings", &["model"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
+    // What people ask is asked of the modules that decide.
+    (
+        "tools",
+        &["authn", "authz", "cli", "clock", "control", "model", "proxy", "request", "snapshot"],
+    ),
     ("clock", &[]),
     // The data path.
     (

@@ -1,0 +1,96 @@
+//! Arguments of the tools for people: raw words.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::ConfigArgs;
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The request: `METHOD URL`, such as `GET https://gw.example.test:8443/productpage`.
+    #[arg(long, value_name = "METHOD URL")]
+    pub request: String,
+    /// A header line `Name: value` (repeatable); `Host` replaces the authority of the URL.
+    #[arg(long, value_name = "LINE")]
+    pub header: Vec<String>,
+    /// A file with a token for `Authorization: Bearer`; `-` is standard input.
+    #[arg(long, value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+    /// The client's address.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub peer: IpAddr,
+    /// The listener's port, where it is reached through another one than the URL's.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The configuration that the gateway should serve.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The live gateway, such as `https://gw.example.test:8443/productpage`.
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    /// A file with a valid token; `-` is standard input. Without it the first row is not run.
+    #[arg(long, value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+    /// A path that wants a token [default: that of the URL].
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// A path that wants none.
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub open_path: String,
+    /// A header line `Name: value` for every request (repeatable).
+    #[arg(long, value_name = "LINE")]
+    pub header: Vec<String>,
+    /// Connect there, whatever the URL's host resolves to.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub connect: Option<SocketAddr>,
+    /// The listener's port, where it is reached through another one than the URL's.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Certificates to trust, as PEM, instead of the system's.
+    #[arg(long, value_name = "PATH")]
+    pub cacert: Option<PathBuf>,
+    /// Trust any certificate.
+    #[arg(long, conflicts_with = "cacert")]
+    pub insecure: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `token` does.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Decode a token and check it against the configuration; exits 1 if no rule accepts it.
+    Inspect(InspectArgs),
+}
+
+/// Arguments of `token inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Manifest files or directories; without them the token is only decoded.
+    #[arg(long, num_args = 1.., value_name = "PATH", env = "GATEWAY_CONFIG", value_delimiter = ',')]
+    pub config: Vec<PathBuf>,
+    /// A kind that is not ours: report and ignore it instead of refusing (repeatable).
+    #[arg(long, value_name = "KIND", env = "GATEWAY_IGNORE_KIND", value_delimiter = ',')]
+    pub ignore_kind: Vec<String>,
+    /// A file with the token; `-` is standard input.
+    #[arg(long, value_name = "PATH", default_value = "-")]
+    pub token_file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

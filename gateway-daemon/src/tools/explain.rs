@@ -1,0 +1,367 @@
+//! `explain`: one request walked through the data path's own code, offline, and told stage by stage
+//! and rule by rule.
+//!
+//! What the walk leaves out is left out here too (see `proxy/walk.rs`); of the handshake only the
+//! choice of listener by server name is looked at.
+
+mod render;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::input::{self, Configuration, InputError, Url};
+use super::shown::{shown, shown_bytes};
+use crate::authn::{RuleVerdict, TokenVerdict};
+use crate::authz::{DecidedBy, RuleTrace};
+use crate::cli::tools::ExplainArgs;
+use crate::clock;
+use crate::model::listener::Protocol;
+use crate::model::object::ObjectRef;
+use crate::model::policy::Action;
+use crate::proxy::{self, End, Placed, Walk};
+use crate::request::{ConnMeta, Scheme};
+use crate::snapshot::{Port, Snapshot};
+
+/// A request explained.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    request: RequestTold,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<PlaceTold>,
+    tokens: Vec<TokenRuleTold>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    notes: Vec<&'static str>,
+    policies: Vec<PolicyTold>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_by: Option<String>,
+    outcome: Outcome,
+    /// Objects of the configuration that have no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    configuration_errors: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RequestTold {
+    method: String,
+    scheme: &'static str,
+    authority: String,
+    path: String,
+    query: Option<String>,
+    client: IpAddr,
+    server_name: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlaceTold {
+    listener: Option<String>,
+    gateway: String,
+    route: Option<String>,
+    path_pattern: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenRuleTold {
+    rule: String,
+    issuer: String,
+    looks_in: Vec<String>,
+    found: Vec<TokenTold>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenTold {
+    place: String,
+    accepted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PolicyTold {
+    policy: String,
+    rule: usize,
+    action: &'static str,
+    /// Counts for the outcome; otherwise an AUDIT policy or one in dry run.
+    decides: bool,
+    matches: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    does_not_match: Vec<String>,
+}
+
+/// How it ends.
+#[derive(Debug, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+enum Outcome {
+    Forwarded {
+        service: String,
+        port: u16,
+        endpoints: Vec<SocketAddr>,
+        method: String,
+        target: String,
+        headers: Vec<(String, String)>,
+    },
+    Refused {
+        reason: &'static str,
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
+    /// No request is read.
+    HandshakeRefused {
+        text: String,
+    },
+}
+
+/// Explains a request.
+pub fn run(arguments: &ExplainArgs) -> Result<Explanation, InputError> {
+    let flag = "--request";
+    let (method, url) = arguments.request.trim().split_once(' ').ok_or_else(|| {
+        InputError::word(flag, &arguments.request, "use `METHOD URL`, such as `GET https://host/`")
+    })?;
+    let url = Url::parse(flag, url.trim())?;
+    let token = arguments.token_file.as_deref().map(input::token).transpose()?;
+    let head = input::head(method, &url, &arguments.header, token.as_deref())?;
+    let configuration =
+        Configuration::read(&arguments.config.config, &arguments.config.ignore_kind)?;
+    let peer = Some(arguments.peer);
+    answer(&configuration, Question { url: &url, head, port: arguments.port, peer })
+}
+
+/// A request in question.
+pub(super) struct Question<'q> {
+    pub(super) url: &'q Url,
+    pub(super) head: http::request::Parts,
+    /// The listener's port, if not the URL's.
+    pub(super) port: Option<u16>,
+    /// The client; this machine if nobody says.
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// Explains a request to a configuration.
+pub(super) fn answer(
+    configuration: &Configuration,
+    question: Question<'_>,
+) -> Result<Explanation, InputError> {
+    let Question { url, head, .. } = question;
+    let snapshot = &configuration.snapshot;
+    let number = question.port.unwrap_or_else(|| url.port());
+    let port = port(snapshot, number, url.scheme)?;
+    let conn = conn(url, port, question.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let request = RequestTold {
+        method: shown(head.method.as_str()),
+        scheme: url.scheme.as_str(),
+        authority: shown(url.authority.as_str()),
+        path: shown(url.target.path()),
+        query: url.target.query().map(shown),
+        client: conn.peer.ip(),
+        server_name: conn.sni.as_deref().map(shown),
+    };
+    let mut explanation = if let Some(text) = handshake_refusal(port, &conn) {
+        Explanation::new(request, Outcome::HandshakeRefused { text })
+    } else {
+        let (walk, end) = proxy::walk(snapshot, &conn, head, clock::unix_now());
+        tell(request, walk, end)
+    };
+    explanation.configuration_errors.clone_from(&configuration.errors);
+    Ok(explanation)
+}
+
+impl Explanation {
+    fn new(request: RequestTold, outcome: Outcome) -> Self {
+        Self {
+            request,
+            place: None,
+            tokens: Vec::new(),
+            identity: None,
+            notes: Vec::new(),
+            policies: Vec::new(),
+            decided_by: None,
+            outcome,
+            configuration_errors: Vec::new(),
+        }
+    }
+
+    /// Whether the upstream gets the request: the exit status.
+    pub fn is_forwarded(&self) -> bool {
+        matches!(self.outcome, Outcome::Forwarded { .. })
+    }
+
+    /// The status of a refusal.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match &self.outcome {
+            Outcome::Refused { status, .. } => StatusCode::from_u16(*status).ok(),
+            _ => None,
+        }
+    }
+
+    /// The outcome in a few words.
+    pub(super) fn in_short(&self) -> String {
+        match &self.outcome {
+            Outcome::Forwarded { service, .. } => format!("it is forwarded to {service}"),
+            Outcome::Refused { reason, .. } => match &self.decided_by {
+                Some(by) => format!("{reason} ({by})"),
+                None => (*reason).to_owned(),
+            },
+            Outcome::HandshakeRefused { text } => text.clone(),
+        }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+/// The port that the request arrives at.
+fn port(snapshot: &Snapshot, number: u16, scheme: Scheme) -> Result<&Arc<Port>, InputError> {
+    let wrong = |problem: String| InputError::word("--port", &number.to_string(), problem);
+    let word = |port: &Port| match port.protocol {
+        Protocol::Http => "http",
+        Protocol::Https => "https",
+    };
+    let Some(port) = snapshot.ports.get(&number) else {
+        let mut known: Vec<_> = snapshot.ports.values().collect();
+        known.sort_by_key(|port| port.port);
+        let known: Vec<_> =
+            known.iter().map(|port| format!("{} ({})", port.port, word(port))).collect();
+        return Err(wrong(format!("no listener has this port; there are {}", known.join(", "))));
+    };
+    if word(port) != scheme.as_str() {
+        let word = word(port);
+        return Err(wrong(format!(
+            "its listeners speak {word}; use a URL that begins with {word}://"
+        )));
+    }
+    Ok(port)
+}
+
+fn conn(url: &Url, port: &Port, peer: IpAddr) -> ConnMeta {
+    let local = port.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    // Clients send names as server name, and never addresses (RFC 6066 3).
+    let is_name = url.scheme == Scheme::Https && url.host().parse::<IpAddr>().is_err();
+    ConnMeta {
+        peer: SocketAddr::new(peer, 0),
+        local: SocketAddr::new(local, port.port),
+        scheme: url.scheme,
+        sni: is_name.then(|| url.host().to_ascii_lowercase().into()),
+    }
+}
+
+/// Why the handshake fails: no listener answers to the server name.
+fn handshake_refusal(port: &Port, conn: &ConnMeta) -> Option<String> {
+    if conn.scheme == Scheme::Http {
+        return None;
+    }
+    match &conn.sni {
+        Some(name) if port.listener(name).is_none() => {
+            Some(format!("no listener of port {} has the server name {}", port.port, shown(name)))
+        }
+        None if port.listeners.iter().all(|listener| listener.hostname.is_some()) => {
+            Some(format!("every listener of port {} wants a server name", port.port))
+        }
+        _ => None,
+    }
+}
+
+fn tell(mut request: RequestTold, walk: Walk, end: End) -> Explanation {
+    if let Some(read) = &walk.read {
+        request.authority = shown(&read.authority);
+        request.path = shown(&read.path);
+        request.query = read.query.as_deref().map(shown);
+    }
+    let mut notes = Vec::new();
+    if walk.preflight {
+        notes.push("a CORS preflight is not asked for tokens");
+    }
+    if walk.place.is_some() && walk.tokens.iter().all(|rule| rule.tokens.is_empty()) {
+        notes.push("no token: the request has no identity, and policies decide");
+    }
+    if walk.allows_by_policy {
+        notes.push("ALLOW policies exist: one of them has to match");
+    }
+    let mut explanation = Explanation::new(request, outcome(end));
+    explanation.place = walk.place.map(placed);
+    explanation.tokens = walk.tokens.into_iter().map(token_rule).collect();
+    explanation.identity =
+        walk.identity.map(|identity| shown(&format!("{}/{}", identity.issuer, identity.subject)));
+    explanation.notes = notes;
+    explanation.policies = walk.rules.into_iter().map(policy).collect();
+    explanation.decided_by = walk.decided_by.map(|by| decider(&by));
+    explanation
+}
+
+fn placed(place: Placed) -> PlaceTold {
+    PlaceTold {
+        listener: place.listener.map(|label| label.to_string()),
+        gateway: place.gateway.to_string(),
+        route: place.route.map(|(route, rule)| format!("{route}: rules[{rule}]")),
+        path_pattern: place.path_pattern,
+    }
+}
+
+fn token_rule(verdict: RuleVerdict) -> TokenRuleTold {
+    TokenRuleTold {
+        rule: verdict.rule.to_string(),
+        issuer: shown(&verdict.issuer),
+        looks_in: verdict.places,
+        found: verdict.tokens.into_iter().map(token).collect(),
+    }
+}
+
+fn token(verdict: TokenVerdict) -> TokenTold {
+    let refusal = verdict.outcome.err();
+    TokenTold {
+        place: verdict.place,
+        accepted: refusal.is_none(),
+        reason: refusal.as_ref().map(|refusal| refusal.reason.word()),
+        text: refusal.map(|refusal| refusal.text.to_owned()),
+    }
+}
+
+fn policy(trace: RuleTrace) -> PolicyTold {
+    PolicyTold {
+        policy: trace.name.policy.to_string(),
+        rule: trace.name.rule,
+        action: match trace.action {
+            Action::Allow => "ALLOW",
+            Action::Deny => "DENY",
+            Action::Audit => "AUDIT",
+        },
+        decides: !trace.shadow,
+        matches: trace.obstacles.is_empty(),
+        does_not_match: trace.obstacles,
+    }
+}
+
+fn decider(by: &DecidedBy) -> String {
+    let object: &ObjectRef = &by.policy;
+    format!("{object}: rules[{}]", by.rule)
+}
+
+fn outcome(end: End) -> Outcome {
+    match end {
+        End::Forwarded { head, upstream } => Outcome::Forwarded {
+            service: upstream.service.to_string(),
+            port: upstream.port,
+            endpoints: upstream.endpoints.clone(),
+            method: head.method.to_string(),
+            target: shown(head.target.as_str()),
+            headers: header_lines(&head.headers),
+        },
+        End::Refused { reason, status, headers, body } => Outcome::Refused {
+            reason: reason.word(),
+            status: status.as_u16(),
+            headers: header_lines(&headers),
+            body: shown(&body),
+        },
+    }
+}
+
+fn header_lines(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.to_string(), shown_bytes(value.as_bytes()))).collect()
+}
