@@ -35,6 +35,11 @@ fn run(settings: &Settings) -> Result<()> {
     let prepared = Prepared::read(control::Settings {
         paths: settings.config.clone(),
         ignore_kinds: settings.ignore_kinds.clone(),
+        keys: control::KeySettings {
+            allow_private: settings.keys.allow_private,
+            authorities: settings.keys.authorities.clone(),
+            state_directory: Some(settings.keys.state_directory.clone()),
+        },
     })?;
     let addresses = prepared.listen_addresses();
     let admin = settings.admin.map(bind_admin).transpose()?;
@@ -47,7 +52,7 @@ fn run(settings: &Settings) -> Result<()> {
     control::Ports::open(&mut ports, &addresses).map_err(anyhow::Error::msg)?;
     ports.relinquish(prepared.needs_read_privilege())?;
 
-    let control = prepared.publish(slot_assigner(regions.clone()));
+    let mut control = prepared.publish(slot_assigner(regions.clone()));
     let writer = control.writer();
     let log = LogWriter::start(&settings.access_log)
         .with_context(|| format!("--access-log: cannot open {:?}", settings.access_log))?;
@@ -80,6 +85,7 @@ fn run(settings: &Settings) -> Result<()> {
     });
     drop(log);
     let (triggers, received) = channel();
+    control.fetch_keys(triggers.clone()).context("cannot start the thread that fetches keys")?;
     let control_thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
         control.run(&mut ports, &received);
         ports

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::policy::Cidr;
-use crate::settings::{AccessLogTarget, Datapath, Limits, Settings};
+use crate::settings::{AccessLogTarget, Datapath, Keys, Limits, Settings};
 
 /// An ingress gateway: one privileged daemon per node.
 ///
@@ -155,9 +155,32 @@ pub struct RunArgs {
     /// Where maps are pinned.
     #[command(flatten)]
     pub pin: PinArgs,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+}
+
+/// How keys of issuers are fetched and kept.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Keys")]
+pub struct KeyArgs {
+    /// Directory where the last good key set of each issuer is kept; made if it is not there.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/var/lib/gateway",
+        env = "GATEWAY_STATE_DIRECTORY"
+    )]
+    pub state_directory: PathBuf,
+    /// Certificate authorities (PEM) to trust when fetching keys [default: the system's].
+    #[arg(long, value_name = "PATH", env = "GATEWAY_JWKS_CA")]
+    pub jwks_ca: Option<PathBuf>,
+    /// Fetch keys from loopback and private addresses too; never from link-local ones.
+    #[arg(long, env = "GATEWAY_JWKS_ALLOW_PRIVATE")]
+    pub jwks_allow_private: bool,
 }
 
 /// Limits of the request path.
@@ -281,6 +304,11 @@ impl RunArgs {
             drain_timeout: self.drain_timeout,
             pin_directory: self.pin.pin_directory,
             unpin_on_exit: self.unpin_on_exit,
+            keys: Keys {
+                state_directory: self.keys.state_directory,
+                authorities: self.keys.jwks_ca,
+                allow_private: self.keys.jwks_allow_private,
+            },
             limits: Limits {
                 max_head_bytes: limits.max_head_bytes,
                 max_headers: limits.max_headers,

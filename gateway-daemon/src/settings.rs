@@ -65,6 +65,19 @@ pub struct Settings {
     pub pin_directory: PathBuf,
     /// Remove the pinned counters too when the daemon ends.
     pub unpin_on_exit: bool,
+    /// Fetching keys.
+    pub keys: Keys,
+}
+
+/// How keys of issuers are fetched and kept.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Where the last good key sets are kept.
+    pub state_directory: PathBuf,
+    /// Certificate authorities to trust; none: the system's.
+    pub authorities: Option<PathBuf>,
+    /// Whether keys may come from loopback and private addresses.
+    pub allow_private: bool,
 }
 
 /// Limits of the request path; each is a flag.

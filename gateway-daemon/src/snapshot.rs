@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::authn::Authenticator;
 use crate::authz::Engine;
+use crate::model::keys::KeyFeed;
 use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
 use crate::model::object::ObjectRef;
 use crate::route::{PathIndex, Table};
@@ -24,9 +25,33 @@ pub struct Snapshot {
     /// Gateways, by [`GatewayIndex`].
     pub gateways: Vec<Gateway>,
     /// Routes of all listeners.
-    pub routes: Table,
+    pub routes: Arc<Table>,
     /// Counted paths.
-    pub paths: PathIndex,
+    pub paths: Arc<PathIndex>,
+    /// How the keys that are fetched are doing, for observers.
+    pub feeds: Vec<Arc<KeyFeed>>,
+}
+
+impl Snapshot {
+    /// The same with other token rules, one per Gateway, as new keys need it. Cheap: the rest is
+    /// shared.
+    #[must_use]
+    pub fn with_authenticators(&self, authenticators: Vec<Authenticator>) -> Self {
+        let gateways = self.gateways.iter().zip(authenticators);
+        let gateways = gateways.map(|(gateway, authenticator)| Gateway {
+            object: gateway.object.clone(),
+            authenticator,
+            engine: Arc::clone(&gateway.engine),
+        });
+        Self {
+            generation: self.generation + 1,
+            ports: self.ports.clone(),
+            gateways: gateways.collect(),
+            routes: Arc::clone(&self.routes),
+            paths: Arc::clone(&self.paths),
+            feeds: self.feeds.clone(),
+        }
+    }
 }
 
 /// A port with its listeners, all of one protocol.
@@ -75,7 +100,7 @@ pub struct Gateway {
     /// Every RequestAuthentication that applies.
     pub authenticator: Authenticator,
     /// Every AuthorizationPolicy that applies.
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
 }
 
 /// The writing end; one per process.

@@ -17,6 +17,7 @@ pub(super) fn render(observed: &Observed) -> String {
     connections(&mut page, &totals, observed);
     packets(&mut page, &totals);
     configuration(&mut page, observed);
+    super::keys::families(&mut page, &observed.snapshots.current().feeds);
     page.0
 }
 
@@ -138,15 +139,15 @@ type PathValue = fn(&PathTotals) -> u64;
 
 /// A page in the text format.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
         if labels.is_empty() {
             return self.line(format_args!("{name} {value}"));
         }

@@ -3,6 +3,7 @@
 //! Runs on the control runtime, never on a worker. Must not write anything, nor show keys, tokens
 //! or claims.
 
+mod keys;
 mod metrics;
 pub mod stats;
 
@@ -112,6 +113,7 @@ fn ready(observed: &Observed) -> Response<Full<Bytes>> {
     if !observed.control.last_succeeded() {
         lines.push("last reload failed; the configuration before it is in force".to_owned());
     }
+    lines.extend(keys::remarks(&observed.snapshots.current().feeds));
     let text = lines.join("\n") + "\n";
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, TEXT, text)

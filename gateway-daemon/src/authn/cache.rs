@@ -18,6 +18,10 @@ use super::failure::Failure;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Identity;
 
+/// The most that a rule may let a clock be off, in seconds: a token is of no use to any rule after
+/// that.
+const MOST_SKEW: u64 = 3600;
+
 /// How much a cache may hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CacheLimits {
@@ -96,7 +100,7 @@ impl Known {
     }
 
     fn is_expired(&self, now: UnixSeconds) -> bool {
-        self.jwt.as_ref().is_ok_and(|jwt| jwt.is_expired(now))
+        self.jwt.as_ref().is_ok_and(|jwt| jwt.is_expired(now, MOST_SKEW))
     }
 
     fn bytes(&self) -> usize {

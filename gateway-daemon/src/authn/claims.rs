@@ -23,9 +23,6 @@ const SIGNATURE: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Seconds that `nbf` and `exp` may be off.
-const LEEWAY: u64 = 60;
-
 /// What a token's header says that choosing a key needs. `crit`, `jku`, `jwk`, `x5u` and the like
 /// are not read: no key but the rule's own is ever used.
 #[derive(Debug)]
@@ -86,20 +83,20 @@ impl Jwt {
         Ok(Self { header, issuer, subject, not_before, expires, audiences, claims, signature })
     }
 
-    /// Checks `nbf`, then `exp`, against the clock.
-    pub(super) fn check_time(&self, now: UnixSeconds) -> Result<(), Failure> {
-        if now.0.saturating_add(LEEWAY) < self.not_before {
+    /// Checks `nbf`, then `exp`, against the clock, which may be off by `skew` seconds.
+    pub(super) fn check_time(&self, now: UnixSeconds, skew: u64) -> Result<(), Failure> {
+        if now.0.saturating_add(skew) < self.not_before {
             return Err(Failure::NotYetValid);
         }
-        if self.is_expired(now) {
+        if self.is_expired(now, skew) {
             return Err(Failure::Expired);
         }
         Ok(())
     }
 
     /// Whether `exp` has passed for good.
-    pub(super) fn is_expired(&self, now: UnixSeconds) -> bool {
-        self.expires != 0 && now.0 > self.expires.saturating_add(LEEWAY)
+    pub(super) fn is_expired(&self, now: UnixSeconds, skew: u64) -> bool {
+        self.expires != 0 && now.0 > self.expires.saturating_add(skew)
     }
 }
 

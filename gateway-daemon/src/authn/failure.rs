@@ -46,6 +46,7 @@ failures! {
     Audience => TokenAudience, "Audiences in Jwt are not allowed";
     KeyUnknown => TokenKeyUnknown, "Jwks doesn't have key to match kid or alg from Jwt";
     KeysUnavailable => TokenKeysUnavailable, "Jwt verification fails";
+    ClaimMissing => TokenClaimMissing, "Jwt verification fails";
     Signature => TokenSignature, "Jwt verification fails";
     Ed25519Length => TokenSignature, "Jwt ED25519 signature is wrong length";
 }

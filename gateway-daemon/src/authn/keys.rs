@@ -1,6 +1,8 @@
 //! Key sets (RFC 7517). An entry that cannot verify a token is left out and named; the others
 //! still count. A set without any usable key refuses its issuer's tokens and nothing else.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -11,6 +13,7 @@ use super::json;
 use super::verify::Material;
 use crate::model::identity::Claim;
 use crate::model::jwt::KeySource;
+use crate::model::keys::{KeyFeed, KeyPlace, RemoteKeys};
 
 /// Base64url; some issuers pad.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -20,9 +23,56 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// What is there of a key set that has to be fetched.
+pub struct StoredKeys {
+    /// The text of the last good set; none yet: no token of the issuer is accepted.
+    pub text: Option<Arc<str>>,
+    /// Told when a token names a key that is not in the set.
+    pub feed: Arc<KeyFeed>,
+}
+
+/// Finds what is there of a key set.
+pub type KeyStore<'s> = &'s dyn Fn(&RemoteKeys) -> Option<StoredKeys>;
+
+/// What a fetched text holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyReport {
+    /// Keys that can verify tokens.
+    pub usable: usize,
+    /// Entries that were left out.
+    pub skipped: usize,
+    /// What is to be said about the set.
+    pub notes: Vec<String>,
+}
+
+/// Reads the text of a source as a rule that uses it would.
+pub fn inspect_keys(source: &RemoteKeys, text: &str) -> KeyReport {
+    let (set, notes) = KeySet::parse(text, Origin::of(source));
+    let entries = entries(text).map_or(0, |entries| entries.len());
+    KeyReport { usable: set.keys.len(), skipped: entries - set.keys.len(), notes }
+}
+
+/// Who wrote a set: a shared secret may stand in one's own configuration, never in what an issuer
+/// publishes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Origin {
+    Configured,
+    Fetched,
+}
+
+impl Origin {
+    fn of(source: &RemoteKeys) -> Self {
+        match source.place {
+            KeyPlace::File(_) => Self::Configured,
+            KeyPlace::Url(_) | KeyPlace::Discovery(_) => Self::Fetched,
+        }
+    }
+}
+
 /// The keys of one rule, parsed.
 pub(super) struct KeySet {
     keys: Vec<Key>,
+    feed: Option<Arc<KeyFeed>>,
 }
 
 struct Key {
@@ -35,19 +85,36 @@ struct Key {
 
 impl KeySet {
     /// Parses a key set; the texts name what was left out and why.
-    pub(super) fn compile(source: &KeySource) -> (Self, Vec<String>) {
+    pub(super) fn compile(source: &KeySource, store: KeyStore<'_>) -> (Self, Vec<String>) {
+        match source {
+            KeySource::Inline(text) => Self::parse(text, Origin::Configured),
+            KeySource::Remote(remote) => {
+                let stored = store(remote);
+                let text = stored.as_ref().and_then(|stored| stored.text.as_deref());
+                let (mut set, notes) = match text {
+                    Some(text) => Self::parse(text, Origin::of(remote)),
+                    None => (Self::empty(), Vec::new()),
+                };
+                set.feed = stored.map(|stored| stored.feed);
+                (set, notes)
+            }
+            KeySource::Elsewhere | KeySource::Unusable => (Self::empty(), Vec::new()),
+        }
+    }
+
+    fn empty() -> Self {
+        Self { keys: Vec::new(), feed: None }
+    }
+
+    fn parse(text: &str, origin: Origin) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
-        let entries = match source {
-            KeySource::Inline(text) => entries(text),
-            KeySource::Unusable => Ok(Vec::new()),
-        };
-        let entries = entries.unwrap_or_else(|why| {
+        let entries = entries(text).unwrap_or_else(|why| {
             notes.push(format!("jwks: {why}"));
             Vec::new()
         });
         let mut keys = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
-            match Key::parse(entry) {
+            match Key::parse(entry, origin) {
                 Ok(key) => {
                     if key.material.is_short_secret() {
                         notes.push(format!("jwks: keys[{at}] is shorter than 32 bytes: guessable"));
@@ -57,7 +124,14 @@ impl KeySet {
                 Err(why) => notes.push(format!("jwks: keys[{at}] is left out: {why}")),
             }
         }
-        (Self { keys }, notes)
+        (Self { keys, feed: None }, notes)
+    }
+
+    /// Says that a token named a key that is not here; whoever fetches the set may look again.
+    pub(super) fn miss(&self) {
+        if let Some(feed) = &self.feed {
+            feed.want();
+        }
     }
 
     /// Verifies a token's signature by every key that fits its `kid` and `alg`.
@@ -94,7 +168,7 @@ fn entries(text: &str) -> Result<Vec<Claim>, &'static str> {
 }
 
 impl Key {
-    fn parse(entry: &Claim) -> Result<Self, &'static str> {
+    fn parse(entry: &Claim, origin: Origin) -> Result<Self, &'static str> {
         let member = |name: &str| entry.member(name).and_then(Claim::as_str);
         let filled = |name: &str| member(name).filter(|text| !text.is_empty());
         if !matches!(entry, Claim::Object(_)) {
@@ -108,6 +182,9 @@ impl Key {
             Some("RSA") => rsa(&member, algorithm),
             Some("EC") => ec(&member, algorithm),
             Some("OKP") => ed25519(&member, algorithm),
+            Some("oct") if origin == Origin::Fetched => {
+                Err("it is a shared secret, which nobody may publish")
+            }
             Some("oct") => secret(&member, algorithm),
             Some(_) => Err("`kty` is none of RSA, EC, OKP, oct"),
             None => Err("no `kty`"),

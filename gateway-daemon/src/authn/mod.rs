@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::cache::{CacheLimits, CacheStats, TokenCache};
+pub use self::keys::{KeyReport, KeyStore, StoredKeys, inspect_keys};
 pub use self::trace::{RuleVerdict, TokenVerdict};
 
 use self::cache::Accepted;
@@ -32,6 +33,7 @@ use self::rule::Rule;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Identity;
 use crate::model::jwt::JwtRule;
+use crate::model::path::CountedPath;
 use crate::model::reason::Reason;
 use crate::request::RequestView;
 
@@ -46,6 +48,8 @@ pub struct Authenticator {
     /// [`Shared::place`] of each, for [`place::find`].
     places: Vec<Place>,
     reserved: Reserved,
+    /// Paths where tokens are not looked at.
+    ignored: Vec<CountedPath>,
 }
 
 /// A place with the rules that read it.
@@ -79,11 +83,22 @@ struct Pass {
 }
 
 impl Authenticator {
-    /// Compiles rules; the texts say what was left out of a key set and why.
-    pub fn compile(mut rules: Vec<JwtRule>) -> (Self, Vec<String>) {
+    /// Compiles rules whose keys are all inline; see [`Self::compile_with`].
+    pub fn compile(rules: Vec<JwtRule>) -> (Self, Vec<String>) {
+        Self::compile_with(rules, Vec::new(), &|_| None)
+    }
+
+    /// Compiles rules; the texts say what was left out of a key set and why. Fetched sets are
+    /// those of `store` now; on `ignored` paths tokens are not looked at.
+    pub fn compile_with(
+        mut rules: Vec<JwtRule>,
+        ignored: Vec<CountedPath>,
+        store: KeyStore<'_>,
+    ) -> (Self, Vec<String>) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         rules.sort_by(|a, b| a.issuer.cmp(&b.issuer));
-        let (rules, notes): (Vec<_>, Vec<_>) = rules.iter().map(Rule::compile).unzip();
+        let (rules, notes): (Vec<_>, Vec<_>) =
+            rules.iter().map(|rule| Rule::compile(rule, store)).unzip();
         let shared = shared(&rules);
         let compiled = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -91,6 +106,7 @@ impl Authenticator {
             shared,
             reserved: Reserved::new(rules.iter().flat_map(|rule| rule.outputs.names())),
             rules,
+            ignored,
         };
         (compiled, notes.into_iter().flatten().collect())
     }
@@ -98,14 +114,19 @@ impl Authenticator {
     /// Checks the request's tokens, strips and writes headers as the rules say.
     ///
     /// A CORS preflight is not asked for tokens (browsers send none with it), but may not bring
-    /// output headers either.
+    /// output headers either. The same holds on paths where tokens are ignored.
     pub fn authenticate(
         &self,
         view: &mut RequestView,
         now: UnixSeconds,
         cache: &mut TokenCache,
     ) -> Result<Authenticated, Refusal> {
-        let pass = if view.is_cors_preflight() { None } else { self.judge(view, now, cache)? };
+        let ignored = || self.ignored.iter().any(|path| path.matches(view.path()));
+        let pass = if view.is_cors_preflight() || ignored() {
+            None
+        } else {
+            self.judge(view, now, cache)?
+        };
         self.reserved.strip(view.headers_mut());
         let Some(Pass { accepted, consumed }) = pass else {
             return Ok(Authenticated { identity: None });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{Accepted, Known};
 use super::claims::Jwt;
 use super::failure::Failure;
-use super::keys::KeySet;
+use super::keys::{KeySet, KeyStore};
 use super::output::Outputs;
 use super::place::{self, Place};
 use crate::clock::UnixSeconds;
@@ -25,6 +25,9 @@ pub(super) struct Rule {
     pub(super) forward: bool,
     pub(super) outputs: Outputs,
     space_delimited: Arc<[Arc<str>]>,
+    /// Seconds that `nbf` and `exp` may be off.
+    clock_skew: u64,
+    required_claims: Vec<Arc<str>>,
 }
 
 /// Claims that are always split at blanks.
@@ -32,8 +35,8 @@ const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 
 impl Rule {
     /// Compiles a rule; the texts say what was left out of its key set and why.
-    pub(super) fn compile(rule: &JwtRule) -> (Self, Vec<String>) {
-        let (keys, notes) = KeySet::compile(&rule.keys);
+    pub(super) fn compile(rule: &JwtRule, store: KeyStore<'_>) -> (Self, Vec<String>) {
+        let (keys, notes) = KeySet::compile(&rule.keys, store);
         let split = SPACE_DELIMITED.into_iter().map(Arc::from);
         let compiled = Self {
             name: format!("{}: jwtRules[{}]", rule.object, rule.index).into(),
@@ -43,6 +46,8 @@ impl Rule {
             places: place::compile(&rule.places),
             forward: rule.forward_original_token,
             outputs: Outputs::compile(rule),
+            clock_skew: rule.clock_skew.as_secs(),
+            required_claims: rule.required_claims.clone(),
             space_delimited: split.chain(rule.space_delimited_claims.iter().cloned()).collect(),
         };
         let notes = notes.into_iter();
@@ -63,16 +68,23 @@ impl Rule {
         if jwt.issuer.as_deref() != Some(&*self.issuer) {
             return Err(Failure::Issuer);
         }
-        jwt.check_time(now)?;
+        jwt.check_time(now, self.clock_skew)?;
         self.check_audience(jwt)?;
-        if let Some(verdict) = known.verdict(position) {
-            return verdict;
+        let verdict = if let Some(verdict) = known.verdict(position) {
+            verdict
+        } else {
+            let verdict = self
+                .keys
+                .verify(&jwt.header, token, &jwt.signature)
+                .and_then(|()| self.check_required(jwt))
+                .map(|()| Arc::new(self.accept(jwt, token)));
+            known.remember(position, verdict.clone());
+            verdict
+        };
+        // Also for a remembered one: the wish may have come when none was granted.
+        if matches!(verdict, Err(Failure::KeyUnknown)) {
+            self.keys.miss();
         }
-        let verdict = self
-            .keys
-            .verify(&jwt.header, token, &jwt.signature)
-            .map(|()| Arc::new(self.accept(jwt, token)));
-        known.remember(position, verdict.clone());
         verdict
     }
 
@@ -82,6 +94,15 @@ impl Rule {
             return Ok(());
         }
         Err(Failure::Audience)
+    }
+
+    /// After the signature, so that a forger learns nothing of what is required.
+    fn check_required(&self, jwt: &Jwt) -> Result<(), Failure> {
+        let missing = |claim: &Arc<str>| jwt.claims.member(claim).is_none();
+        if self.required_claims.iter().any(missing) {
+            return Err(Failure::ClaimMissing);
+        }
+        Ok(())
     }
 
     fn accept(&self, jwt: &Jwt, token: &[u8]) -> Accepted {

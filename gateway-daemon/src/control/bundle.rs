@@ -17,6 +17,7 @@ use crate::manifest::endpoint_slice::EndpointSlice;
 use crate::manifest::gateway::Gateway;
 use crate::manifest::gateway_class::GatewayClass;
 use crate::manifest::http_route::HttpRoute;
+use crate::manifest::jwt_policy::JwtPolicy;
 use crate::manifest::namespace::Namespace;
 use crate::manifest::reference_grant::ReferenceGrant;
 use crate::manifest::request_authentication::RequestAuthentication;
@@ -101,6 +102,7 @@ pub(super) struct Bundle {
     pub(super) reference_grants: Vec<Loaded<ReferenceGrant>>,
     pub(super) request_authentications: Vec<Loaded<RequestAuthentication>>,
     pub(super) authorization_policies: Vec<Loaded<AuthorizationPolicy>>,
+    pub(super) jwt_policies: Vec<Loaded<JwtPolicy>>,
     pub(super) ignored: Vec<IgnoredObject>,
 }
 
@@ -147,6 +149,7 @@ impl Bundle {
         sort(&mut self.reference_grants);
         sort(&mut self.request_authentications);
         sort(&mut self.authorization_policies);
+        sort(&mut self.jwt_policies);
     }
 }
 
@@ -168,6 +171,7 @@ struct Head {
 const GATEWAY_V1: &[&str] = &["gateway.networking.k8s.io/v1"];
 const GRANT: &[&str] = &["gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1"];
 const ISTIO: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
+const OWN: &[&str] = &["policy.gateway.internal/v1alpha1"];
 const CORE: &[&str] = &["v1"];
 const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
 
@@ -191,6 +195,7 @@ impl Reader<'_> {
             "ReferenceGrant" => (GRANT, "ReferenceGrant"),
             "RequestAuthentication" => (ISTIO, "RequestAuthentication"),
             "AuthorizationPolicy" => (ISTIO, "AuthorizationPolicy"),
+            "JWTPolicy" => (OWN, "JWTPolicy"),
             "Service" => (CORE, "Service"),
             "Secret" => (CORE, "Secret"),
             "Namespace" => (CORE, "Namespace"),
@@ -215,6 +220,7 @@ impl Reader<'_> {
                 self.load(origin, object, |b| &mut b.request_authentications);
             }
             "AuthorizationPolicy" => self.load(origin, object, |b| &mut b.authorization_policies),
+            "JWTPolicy" => self.load(origin, object, |b| &mut b.jwt_policies),
             "Service" => self.load(origin, object, |b| &mut b.services),
             "Secret" => self.load(origin, object, |b| &mut b.secrets),
             "Namespace" => self.load(origin, object, |b| &mut b.namespaces),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::certs::TlsBuilder;
 use super::conditions::{Condition, ObjectReport, Report};
+use super::jwks::{self, Keys};
 use super::{load, publish};
 
 /// What `check` found.
@@ -20,7 +21,9 @@ pub struct Checked {
 pub fn run(paths: &[PathBuf], ignore_kinds: &[String]) -> Checked {
     let (model, mut report) = load(paths, ignore_kinds);
     let mut warnings = Vec::new();
-    match TlsBuilder::new().and_then(|tls| publish::compile(model, &tls)) {
+    // Nothing is fetched: what an issuer says today is not what the files say.
+    let keys = Keys::new(jwks::Settings::default()).plan(&model);
+    match TlsBuilder::new().and_then(|tls| publish::compile(model, &tls, &keys)) {
         Ok(compiled) => warnings = compiled.warnings,
         Err(error) => report.problems.push(format!("TLS cannot be set up: {error}")),
     }

@@ -84,6 +84,8 @@ reasons! {
     UnsupportedProtocol,
     /// What a policy targets is not there.
     TargetNotFound,
+    /// Another policy says this already, and is older.
+    Conflicted,
     /// An EndpointSlice without addresses.
     NoAddresses,
 }

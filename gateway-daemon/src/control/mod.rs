@@ -11,6 +11,7 @@ pub mod check;
 mod conditions;
 mod decode;
 mod fault;
+mod jwks;
 mod path;
 mod publish;
 mod source;
@@ -19,21 +20,24 @@ mod tests;
 mod translate;
 mod yaml;
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 pub use bundle::{HARMLESS_KINDS, IgnoredObject};
 pub use conditions::{Condition, ConditionType, ObjectReport, Reason, Report};
 pub use fault::Fault;
+pub use jwks::Settings as KeySettings;
 pub use path::FieldPath;
 pub use publish::{ListenAddress, SlotAssigner};
 
 use crate::clock;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
 use certs::TlsBuilder;
+use jwks::{KeyPlan, Keys};
 use publish::Compiled;
 use source::Fingerprint;
 use translate::Model;
@@ -52,6 +56,8 @@ pub struct Settings {
     pub paths: Vec<PathBuf>,
     /// Kinds to ignore besides [`HARMLESS_KINDS`]: `Kind` or `Kind.group`.
     pub ignore_kinds: Vec<String>,
+    /// How keys are fetched and kept.
+    pub keys: KeySettings,
 }
 
 /// Why there is nothing to start with.
@@ -70,6 +76,8 @@ pub enum StartError {
 pub enum Trigger {
     /// Read again now.
     Reload,
+    /// Some key set has changed.
+    Keys,
     /// End.
     Stop,
 }
@@ -90,6 +98,8 @@ pub struct Prepared {
     fingerprint: Fingerprint,
     tls: TlsBuilder,
     compiled: Compiled,
+    keys: Keys,
+    plan: KeyPlan,
     report: Report,
 }
 
@@ -98,6 +108,7 @@ pub struct Control {
     settings: Settings,
     fingerprint: Fingerprint,
     tls: TlsBuilder,
+    keys: Keys,
     slots: SlotAssigner,
     writer: SnapshotWriter,
     status: Arc<ReloadStatus>,
@@ -120,9 +131,11 @@ impl Prepared {
             return Err(StartError::Configuration(report.errors().collect()));
         }
         let tls = TlsBuilder::new()?;
-        let compiled = publish::compile(model, &tls)?;
+        let keys = Keys::new(settings.keys.clone());
+        let plan = keys.plan(&model);
+        let compiled = publish::compile(model, &tls, &plan)?;
         log(&report, &compiled.warnings);
-        Ok(Self { settings, fingerprint, tls, compiled, report })
+        Ok(Self { settings, fingerprint, tls, compiled, keys, plan, report })
     }
 
     /// Every address and port to bind and steer.
@@ -143,14 +156,16 @@ impl Prepared {
     }
 
     /// Makes generation 1.
-    pub fn publish(self, mut slots: SlotAssigner) -> Control {
+    pub fn publish(mut self, mut slots: SlotAssigner) -> Control {
         let status = Arc::new(ReloadStatus::default());
+        self.keys.adopt(self.plan);
         status.published(1, clock::unix_now().0);
         Control {
             writer: SnapshotWriter::new(self.compiled.snapshot(1, &mut slots)),
             settings: self.settings,
             fingerprint: self.fingerprint,
             tls: self.tls,
+            keys: self.keys,
             slots,
             status,
         }
@@ -168,6 +183,12 @@ impl Control {
         Arc::clone(&self.status)
     }
 
+    /// Starts to fetch the keys that are not in the files. New ones arrive as [`Trigger::Keys`], so
+    /// `triggers` has to lead to [`Self::run`].
+    pub fn fetch_keys(&mut self, triggers: Sender<Trigger>) -> io::Result<()> {
+        self.keys.start(triggers)
+    }
+
     /// Follows triggers and the files until told to stop, or until nobody can tell. Blocks: give it
     /// a thread of its own.
     pub fn run(mut self, ports: &mut dyn Ports, triggers: &Receiver<Trigger>) {
@@ -178,6 +199,7 @@ impl Control {
                     tracing::info!("reload asked for");
                     self.reload(ports);
                 }
+                Ok(Trigger::Keys) => self.renew_keys(),
                 Ok(Trigger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let started = clock::monotonic();
@@ -223,6 +245,15 @@ impl Control {
         }
     }
 
+    /// Publishes what changed keys change. Everything else stays, files are not read.
+    fn renew_keys(&self) {
+        let Some(authenticators) = self.keys.renewed() else { return };
+        let next = self.writer.current().with_authenticators(authenticators);
+        let generation = next.generation;
+        self.writer.publish(next);
+        tracing::info!(generation, "keys published");
+    }
+
     fn try_reload(&mut self, ports: &mut dyn Ports) -> Result<u64, Vec<String>> {
         // Before reading: what changes meanwhile is seen by the next look.
         self.fingerprint = source::fingerprint(&self.settings.paths);
@@ -230,7 +261,8 @@ impl Control {
         if report.has_errors() {
             return Err(report.errors().collect());
         }
-        let compiled = publish::compile(model, &self.tls)
+        let plan = self.keys.plan(&model);
+        let compiled = publish::compile(model, &self.tls, &plan)
             .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?;
         log(&report, &compiled.warnings);
         let last = self.writer.current();
@@ -242,6 +274,7 @@ impl Control {
         }
         let generation = last.generation + 1;
         self.writer.publish(compiled.snapshot(generation, &mut self.slots));
+        self.keys.adopt(plan);
         if !closed.is_empty() {
             ports.close(&closed);
         }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use gateway_common::path::PathSlot;
 
 use super::certs::TlsBuilder;
+use super::jwks::KeyPlan;
 use super::translate::Model;
-use crate::authn::Authenticator;
 use crate::authz::Engine;
+use crate::model::keys::KeyFeed;
 use crate::model::listener::{Hostname, Listener, ListenerIndex, Protocol};
 use crate::model::path::CountedPath;
 use crate::model::route::Route;
@@ -45,28 +46,35 @@ impl fmt::Display for ListenAddress {
 pub(super) struct Compiled {
     ports: HashMap<u16, Arc<Port>>,
     gateways: Vec<Gateway>,
-    routes: Table,
+    routes: Arc<Table>,
     paths: Vec<CountedPath>,
+    feeds: Vec<Arc<KeyFeed>>,
     /// What was left out and why, such as a key that cannot be used.
     pub(super) warnings: Vec<String>,
 }
 
-/// Compiles a model.
-pub(super) fn compile(model: Model, tls: &TlsBuilder) -> Result<Compiled, rustls::Error> {
+/// Compiles a model, its token rules with the keys of `keys`.
+pub(super) fn compile(
+    model: Model,
+    tls: &TlsBuilder,
+    keys: &KeyPlan,
+) -> Result<Compiled, rustls::Error> {
     let paths = counted_paths(&model);
     let ports = ports(&model.listeners, tls)?;
     let mut warnings = Vec::new();
     let mut gateways = Vec::new();
-    for gateway in model.gateways {
-        let (authenticator, left_out) = Authenticator::compile(gateway.jwt_rules);
+    let (authenticators, left_out) = keys.authenticators();
+    let authenticators = authenticators.into_iter().zip(left_out);
+    for (gateway, (authenticator, left_out)) in model.gateways.into_iter().zip(authenticators) {
         warnings.extend(left_out.into_iter().map(|text| format!("{}: {text}", gateway.object)));
         gateways.push(Gateway {
             object: gateway.object,
             authenticator,
-            engine: Engine::compile(gateway.policies),
+            engine: Arc::new(Engine::compile(gateway.policies)),
         });
     }
-    Ok(Compiled { ports, gateways, routes: Table::compile(model.routes), paths, warnings })
+    let routes = Arc::new(Table::compile(model.routes));
+    Ok(Compiled { ports, gateways, routes, paths, feeds: keys.feeds(), warnings })
 }
 
 impl Compiled {
@@ -85,7 +93,8 @@ impl Compiled {
             ports: self.ports,
             gateways: self.gateways,
             routes: self.routes,
-            paths,
+            paths: Arc::new(paths),
+            feeds: self.feeds,
         }
     }
 }

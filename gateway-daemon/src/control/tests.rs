@@ -155,7 +155,8 @@ fn the_benchmark_manifests_translate() {
     assert!(errors.is_empty(), "{errors:#?}");
     let shape = (model.listeners.len(), model.routes.len(), model.gateways[0].policies.len());
     assert_eq!(shape, (2, 1, 1));
-    let compiled = publish::compile(model, &TlsBuilder::new().unwrap()).unwrap();
+    let keys = Keys::new(KeySettings::default()).plan(&model);
+    let compiled = publish::compile(model, &TlsBuilder::new().unwrap(), &keys).unwrap();
     assert_eq!(compiled.listen_addresses().len(), 2);
 }
 
@@ -193,7 +194,7 @@ fn a_reload_publishes_or_keeps_the_last_good_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("all.yaml");
     fs::write(&file, BASE).unwrap();
-    let settings = Settings { paths: vec![dir.path().to_owned()], ignore_kinds: Vec::new() };
+    let settings = Settings { paths: vec![dir.path().to_owned()], ..Settings::default() };
     let prepared = Prepared::read(settings).unwrap();
     assert_eq!(prepared.listen_addresses(), [ListenAddress { address: None, port: 18080 }]);
     let names = Arc::new(Mutex::new(Vec::new()));
@@ -241,7 +242,7 @@ fn the_loop_follows_files_and_triggers() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("all.yaml");
     fs::write(&file, BASE).unwrap();
-    let settings = Settings { paths: vec![file.clone()], ignore_kinds: Vec::new() };
+    let settings = Settings { paths: vec![file.clone()], ..Settings::default() };
     let control = Prepared::read(settings).unwrap().publish(slots(Arc::default()));
     let writer = control.writer();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -279,7 +280,7 @@ fn what_cannot_start_says_everything_that_is_wrong() {
     fs::write(dir.path().join("all.yaml"), text).unwrap();
     let missing = dir.path().join("missing.yaml");
     let paths = vec![dir.path().to_owned(), missing];
-    let settings = Settings { paths, ignore_kinds: Vec::new() };
+    let settings = Settings { paths, ..Settings::default() };
     let Err(StartError::Configuration(errors)) = Prepared::read(settings) else {
         panic!("it started");
     };

@@ -11,6 +11,7 @@ pub(crate) mod endpoint_slice;
 pub(crate) mod gateway;
 pub(crate) mod gateway_class;
 pub(crate) mod http_route;
+pub(crate) mod jwt_policy;
 pub(crate) mod meta;
 pub(crate) mod namespace;
 pub(crate) mod reference_grant;

@@ -1,9 +1,11 @@
 //! Token rules: `jwtRules` of RequestAuthentication, validated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 
+use super::keys::RemoteKeys;
 use super::object::ObjectRef;
 
 /// Where a rule's keys come from.
@@ -11,6 +13,10 @@ use super::object::ObjectRef;
 pub enum KeySource {
     /// The text of an inline JWK set, as configured; known to be a JSON object with `keys`.
     Inline(Arc<str>),
+    /// Fetched by the control side.
+    Remote(Arc<RemoteKeys>),
+    /// In a file that a JWTPolicy names for some Gateways; for the others there are none.
+    Elsewhere,
     /// None that is usable: tokens of the issuer are refused, nothing else is affected.
     Unusable,
 }
@@ -68,4 +74,13 @@ pub struct JwtRule {
     pub output_claim_to_headers: Vec<ClaimToHeader>,
     /// Claims split at blanks besides `scope` and `permission`.
     pub space_delimited_claims: Vec<Arc<str>>,
+    /// How far `nbf` and `exp` may be off.
+    pub clock_skew: Duration,
+    /// Claims that have to be there, whatever their value.
+    pub required_claims: Vec<Arc<str>>,
+}
+
+impl JwtRule {
+    /// The usual clock skew, Envoy's.
+    pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 }

@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod identity;
 pub mod jwt;
+pub mod keys;
 pub mod listener;
 pub mod object;
 pub mod path;

@@ -46,6 +46,8 @@ reasons! {
     TokenKeyUnknown = "token_key_unknown" => Unauthenticated;
     /// The issuer has no usable keys at present.
     TokenKeysUnavailable = "token_keys_unavailable" => Unauthenticated;
+    /// A claim that the issuer's tokens must have is not there.
+    TokenClaimMissing = "token_claim_missing" => Unauthenticated;
     /// The signature is wrong.
     TokenSignature = "token_signature" => Unauthenticated;
     /// A DENY policy matched.

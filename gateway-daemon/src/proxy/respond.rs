@@ -82,6 +82,7 @@ impl Rejection {
             | Reason::TokenExpired
             | Reason::TokenKeyUnknown
             | Reason::TokenKeysUnavailable
+            | Reason::TokenClaimMissing
             | Reason::TokenSignature => StatusCode::UNAUTHORIZED,
             Reason::TokenAudience | Reason::PolicyDenied | Reason::PolicyNotAllowed => {
                 StatusCode::FORBIDDEN
@@ -340,6 +341,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(refused, 18, "two forms of nine reasons");
+        assert_eq!(refused, 20, "two forms of ten reasons");
     }
 }

@@ -55,7 +55,11 @@ pub(super) struct Configuration {
 impl Configuration {
     /// Reads and compiles manifests.
     pub(super) fn read(paths: &[PathBuf], ignore_kinds: &[String]) -> Result<Self, InputError> {
-        let settings = Settings { paths: paths.to_vec(), ignore_kinds: ignore_kinds.to_vec() };
+        let settings = Settings {
+            paths: paths.to_vec(),
+            ignore_kinds: ignore_kinds.to_vec(),
+            ..Settings::default()
+        };
         let prepared = Prepared::read(settings)?;
         let errors = prepared.report().errors().collect();
         // Slots only have to differ: nothing is counted.

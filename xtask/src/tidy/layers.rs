@@ -71,7 +71,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bpf", &["counters", "model", "sys"]),
     ("counters", &["sys"]),
     ("sys", &[]),
-    ("admin", &["counters", "lifecycle", "snapshot"]),
+    ("admin", &["clock", "counters", "lifecycle", "model", "snapshot"]),
 ];
 
 /// Crates that one place owns: nobody else in the daemon names them.

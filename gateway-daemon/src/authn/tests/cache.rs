@@ -44,6 +44,8 @@ fn time_is_checked_at_every_use() {
     assert_eq!(at(1_699_999_940), Ok(Some("alice".to_owned())));
     assert_eq!(at(1_700_000_160), Ok(Some("alice".to_owned())));
     assert_eq!(at(1_700_000_161), Err(Reason::TokenExpired));
+    // An hour is the most that any rule may let a clock be off.
+    assert_eq!(at(1_700_003_701), Err(Reason::TokenExpired));
     assert_eq!(cache.stats().entries, 0, "an expired token is dropped");
 }
 

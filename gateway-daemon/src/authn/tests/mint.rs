@@ -140,6 +140,8 @@ pub(super) fn rule(keys: &str) -> JwtRule {
         output_payload_to_header: None,
         output_claim_to_headers: Vec::new(),
         space_delimited_claims: Vec::new(),
+        clock_skew: JwtRule::CLOCK_SKEW,
+        required_claims: Vec::new(),
     }
 }
 

@@ -52,7 +52,7 @@ fn key_set(group: &Value) -> KeySet {
     let key = if group["public"].is_null() { &group["private"] } else { &group["public"] };
     let set =
         if key["keys"].is_null() { serde_json::json!({ "keys": [key] }) } else { key.clone() };
-    KeySet::compile(&KeySource::Inline(set.to_string().into())).0
+    KeySet::compile(&KeySource::Inline(set.to_string().into()), &|_| None).0
 }
 
 fn accepts(keys: &KeySet, token: &str) -> bool {

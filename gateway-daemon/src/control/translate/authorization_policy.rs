@@ -272,7 +272,7 @@ fn port(text: &str) -> Result<u16, String> {
 
 /// A path pattern; with a brace it is a template: `{*}` for one segment, one `{**}` for any rest,
 /// after which only text follows, and no other star or brace (Istio and Envoy's URI templates).
-fn path_pattern(path: &str) -> Result<PathPattern, String> {
+pub(super) fn path_pattern(path: &str) -> Result<PathPattern, String> {
     if !path.contains(['{', '}']) {
         return pattern(path).map(PathPattern::Text);
     }

@@ -76,6 +76,7 @@ impl<'b> Translator<'b, '_> {
             object: self.gateway.object.clone(),
             labels: workload_labels(self.gateway),
             jwt_rules: Vec::new(),
+            ignore_token_paths: Vec::new(),
             policies: Vec::new(),
         });
         let mut draft = ObjectReport::open(self.gateway, None);

@@ -7,8 +7,10 @@
 
 mod attachment;
 mod authorization_policy;
+mod duration;
 mod gateway;
 mod http_route;
+mod jwt_policy;
 mod reference;
 mod request_authentication;
 mod secret;
@@ -25,6 +27,7 @@ use super::fault::Fault;
 use crate::model::jwt::JwtRule;
 use crate::model::listener::Listener;
 use crate::model::object::ObjectRef;
+use crate::model::path::CountedPath;
 use crate::model::policy::Policy;
 use crate::model::route::Route;
 
@@ -48,6 +51,8 @@ pub(super) struct GatewayModel {
     pub(super) labels: BTreeMap<String, String>,
     /// Token rules of every RequestAuthentication that applies, in order of object and position.
     pub(super) jwt_rules: Vec<JwtRule>,
+    /// Paths where tokens are not looked at.
+    pub(super) ignore_token_paths: Vec<CountedPath>,
     /// Every AuthorizationPolicy that applies, in order of object.
     pub(super) policies: Vec<Policy>,
 }
@@ -66,7 +71,9 @@ pub(super) fn translate(bundle: &Bundle, faults: Vec<Fault>) -> (Model, Report) 
     let mut model = Model::default();
     let attach = gateway::translate(bundle, &certificates, &grants, &mut model, reports);
     http_route::translate(bundle, &attach, &namespaces, &services, &grants, &mut model, reports);
-    request_authentication::translate(bundle, &mut model, reports);
+    let jwt_policies = jwt_policy::Policies::new(bundle, &certificates, &mut model, reports);
+    request_authentication::translate(bundle, &jwt_policies, &mut model, reports);
+    jwt_policies.apply(&mut model);
     authorization_policy::translate(bundle, &mut model, reports);
 
     if model.listeners.is_empty() && report.faults.is_empty() {

@@ -4,6 +4,7 @@
 //! tokens of that issuer are refused and nothing else changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use serde_json::Value;
@@ -13,8 +14,14 @@ use super::super::conditions::{ConditionType, Draft, ObjectReport, Reason};
 use super::super::path::FieldPath;
 use super::Model;
 use super::attachment::{Attachment, shared};
+use super::duration::duration;
+use super::jwt_policy::Policies;
 use crate::manifest::request_authentication::{JwtRule as WireRule, RequestAuthentication};
 use crate::model::jwt::{ClaimToHeader, JwtRule, KeySource, TokenHeader, TokenPlaces};
+use crate::model::keys::{FetchOptions, KeyPlace, KeyUrl, RemoteKeys};
+
+/// Istio's default for `timeout`.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Headers that carry framing, routing or hop-by-hop meaning: nothing of a token belongs there.
 const NEVER_OUTPUT: &[HeaderName] = &[
@@ -28,7 +35,12 @@ const NEVER_OUTPUT: &[HeaderName] = &[
 ];
 
 /// Adds the rules of every RequestAuthentication to the Gateways that it applies to.
-pub(super) fn translate(bundle: &Bundle, model: &mut Model, reports: &mut Vec<ObjectReport>) {
+pub(super) fn translate(
+    bundle: &Bundle,
+    policies: &Policies,
+    model: &mut Model,
+    reports: &mut Vec<ObjectReport>,
+) {
     for loaded in &bundle.request_authentications {
         let mut draft = ObjectReport::open(loaded, None);
         if let Some(spec) = &loaded.manifest.spec {
@@ -43,7 +55,9 @@ pub(super) fn translate(bundle: &Bundle, model: &mut Model, reports: &mut Vec<Ob
                 .jwt_rules
                 .iter()
                 .enumerate()
-                .map(|(index, rule)| RuleTranslator::new(loaded, index, &mut draft).rule(rule))
+                .map(|(index, rule)| {
+                    RuleTranslator::new(loaded, index, &mut draft).rule(rule, policies)
+                })
                 .collect();
             for gateway in gateways {
                 model.gateways[gateway].jwt_rules.extend(rules.iter().cloned());
@@ -71,7 +85,7 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
         Self { loaded, index, path, draft, broken: false }
     }
 
-    fn rule(mut self, wire: &WireRule) -> JwtRule {
+    fn rule(mut self, wire: &WireRule, policies: &Policies) -> JwtRule {
         if wire.issuer.is_empty() {
             self.refuse(Reason::Invalid, self.path.key("issuer"), "is empty; name the issuer");
         }
@@ -84,11 +98,7 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
         let output_claim_to_headers = self.claims(wire);
         let space_delimited_claims =
             self.texts("spaceDelimitedClaims", &wire.space_delimited_claims);
-        if wire.timeout.as_deref().is_some_and(|text| !is_duration(text)) {
-            let message = "is not a duration such as \"5s\"";
-            self.refuse(Reason::Invalid, self.path.key("timeout"), message);
-        }
-        let keys = self.keys(wire);
+        let keys = self.keys(wire, policies);
         JwtRule {
             object: self.loaded.object.clone(),
             index: self.index,
@@ -100,6 +110,8 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
             output_payload_to_header,
             output_claim_to_headers,
             space_delimited_claims,
+            clock_skew: JwtRule::CLOCK_SKEW,
+            required_claims: Vec::new(),
         }
     }
 
@@ -108,19 +120,54 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
         self.draft.refuse(reason, path, message);
     }
 
-    fn keys(&mut self, wire: &WireRule) -> KeySource {
-        if wire.jwks_uri.as_deref().is_some_and(|uri| !uri.is_empty()) {
-            let message = "fetching keys is not supported yet; put the key set into jwks";
-            self.refuse(Reason::UnsupportedValue, self.path.key("jwksUri"), message);
-            return KeySource::Unusable;
+    /// `jwks`, else `jwksUri`, else what the issuer's own metadata document says.
+    fn keys(&mut self, wire: &WireRule, policies: &Policies) -> KeySource {
+        let timeout = self.timeout(wire);
+        let filled = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+        match (filled(&wire.jwks), filled(&wire.jwks_uri)) {
+            (Some(_), Some(_)) => {
+                let message = "stands beside jwks; a rule has one of the two";
+                self.refuse(Reason::Invalid, self.path.key("jwksUri"), message);
+                KeySource::Unusable
+            }
+            (Some(text), None) => self.inline(&text),
+            (None, Some(uri)) => match KeyUrl::parse(&uri) {
+                Ok(url) => remote(wire, KeyPlace::Url(url), timeout),
+                Err(error) => {
+                    self.refuse(Reason::Invalid, self.path.key("jwksUri"), error.to_string());
+                    KeySource::Unusable
+                }
+            },
+            (None, None) if policies.has_file(&wire.issuer) => KeySource::Elsewhere,
+            (None, None) => {
+                let base = wire.issuer.strip_suffix('/').unwrap_or(&wire.issuer);
+                match KeyUrl::parse(&format!("{base}/.well-known/openid-configuration")) {
+                    Ok(url) => remote(wire, KeyPlace::Discovery(url), timeout),
+                    Err(error) => {
+                        let message = format!(
+                            "is needed, or jwksUri: the issuer {error}, so it cannot be asked \
+                             where its keys are"
+                        );
+                        self.refuse(Reason::Invalid, self.path.key("jwks"), message);
+                        KeySource::Unusable
+                    }
+                }
+            }
         }
+    }
+
+    fn timeout(&mut self, wire: &WireRule) -> Duration {
+        let Some(text) = wire.timeout.as_deref() else { return DEFAULT_TIMEOUT };
+        let timeout = duration(text).filter(|timeout| !timeout.is_zero());
+        timeout.unwrap_or_else(|| {
+            let message = "is not a duration above zero such as \"5s\"";
+            self.refuse(Reason::Invalid, self.path.key("timeout"), message);
+            DEFAULT_TIMEOUT
+        })
+    }
+
+    fn inline(&mut self, text: &str) -> KeySource {
         let path = self.path.key("jwks");
-        let Some(text) = wire.jwks.as_deref().filter(|text| !text.is_empty()) else {
-            let message = "is missing, and OpenID discovery is not supported yet; put the key set \
-                           into jwks";
-            self.refuse(Reason::UnsupportedValue, path, message);
-            return KeySource::Unusable;
-        };
         match serde_json::from_str::<Value>(text) {
             Ok(Value::Object(set)) if set.get("keys").is_some_and(Value::is_array) => {
                 KeySource::Inline(text.into())
@@ -196,20 +243,11 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
     }
 }
 
-/// Protobuf's JSON form (`1.5s`) and what Go adds to it (`1m30s`, `500ms`).
-fn is_duration(text: &str) -> bool {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        if digits.len() == rest.len() {
-            return false;
-        }
-        let Some(unit) =
-            ["ms", "us", "ns", "h", "m", "s"].iter().find_map(|u| digits.strip_prefix(u))
-        else {
-            return false;
-        };
-        rest = unit;
-    }
-    !text.is_empty()
+fn remote(wire: &WireRule, place: KeyPlace, timeout: Duration) -> KeySource {
+    KeySource::Remote(Arc::new(RemoteKeys {
+        issuer: shared(&wire.issuer),
+        place,
+        timeout,
+        options: FetchOptions::default(),
+    }))
 }

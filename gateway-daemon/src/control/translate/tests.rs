@@ -121,6 +121,7 @@ fn describe(model: &Model, report: &Report) -> String {
                     rule.output_claim_to_headers,
                     rule.space_delimited_claims
                 ),
+                format!("  skew {:?} required {:?}", rule.clock_skew, rule.required_claims),
             ]
         });
         let policies = gateway.policies.iter().flat_map(|policy| {
@@ -139,7 +140,9 @@ fn describe(model: &Model, report: &Report) -> String {
             });
             std::iter::once(head).chain(rules).collect::<Vec<_>>()
         });
-        block(&mut text, &name, rules.chain(policies));
+        let ignored = gateway.ignore_token_paths.iter();
+        let ignored = ignored.map(|path| format!("tokens are ignored at {path}"));
+        block(&mut text, &name, rules.chain(ignored).chain(policies));
     }
     let checked = Checked { report: report.clone(), warnings: Vec::new() };
     block(&mut text, "check", checked.render().lines().map(str::to_owned));

@@ -1,0 +1,55 @@
+//! `policy.gateway.internal/v1alpha1 JWTPolicy`: what Istio's RequestAuthentication cannot say.
+//! Our own kind; `docs/jwt-policy.md` is its schema.
+
+use serde::Deserialize;
+
+use super::Manifest;
+use super::selector::PolicyTargetReference;
+
+/// A JWTPolicy.
+pub(crate) type JwtPolicy = Manifest<JwtPolicySpec>;
+
+/// `spec`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct JwtPolicySpec {
+    pub(crate) target_refs: Vec<PolicyTargetReference>,
+    #[serde(default)]
+    pub(crate) issuers: Vec<IssuerSettings>,
+    #[serde(default)]
+    pub(crate) ignore_token_paths: Vec<String>,
+}
+
+/// `spec.issuers[]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct IssuerSettings {
+    pub(crate) issuer: String,
+    pub(crate) clock_skew: Option<String>,
+    #[serde(default)]
+    pub(crate) required_claims: Vec<String>,
+    #[serde(default)]
+    pub(crate) keys: KeySettings,
+}
+
+/// `spec.issuers[].keys`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct KeySettings {
+    pub(crate) file: Option<String>,
+    pub(crate) ca_certificates: Option<String>,
+    pub(crate) client_certificate_ref: Option<LocalSecretReference>,
+    pub(crate) proxy: Option<String>,
+    pub(crate) min_refresh: Option<String>,
+    pub(crate) max_refresh: Option<String>,
+    pub(crate) unknown_key_window: Option<String>,
+    #[serde(default)]
+    pub(crate) allow_private_addresses: bool,
+}
+
+/// `spec.issuers[].keys.clientCertificateRef`: a Secret in the policy's own namespace.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct LocalSecretReference {
+    pub(crate) name: String,
+}
