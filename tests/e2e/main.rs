@@ -9,6 +9,7 @@ mod drain;
 mod forwarding;
 mod framing;
 mod h2_abuse;
+mod jwks;
 mod limits;
 mod privileges;
 mod reload;
