@@ -43,6 +43,8 @@ pub mod map {
     /// Array of [`RequestCounters`](crate::counters::RequestCounters), by
     /// [`request_row`](crate::counters::request_row).
     pub const REQUEST_COUNTERS: &str = "REQUEST_COUNTERS";
+    /// Array of [`ReasonCounters`](crate::reasons::ReasonCounters), by worker.
+    pub const REASON_COUNTERS: &str = "REASON_COUNTERS";
     /// Array of [`WireCounters`](crate::counters::WireCounters), by
     /// [`wire_row`](crate::counters::wire_row).
     pub const WIRE_COUNTERS: &str = "WIRE_COUNTERS";

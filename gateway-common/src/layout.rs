@@ -5,6 +5,7 @@ use core::mem::{align_of, offset_of, size_of};
 use crate::abi;
 use crate::counters::{PacketCounters, RequestCounters, Volume, WireCounters};
 use crate::path::PathName;
+use crate::reasons::ReasonCounters;
 use crate::steering::{GatewayPort, GatewayPortEntry, ListenerName};
 use crate::verdict::{PacketVerdict, RequestVerdict};
 
@@ -13,6 +14,8 @@ const _: () = {
     assert!(size_of::<PacketCounters>() == 192 && align_of::<PacketCounters>() == 64);
     assert!(size_of::<RequestCounters>() == 192 && align_of::<RequestCounters>() == 64);
     assert!(size_of::<WireCounters>() == 32);
+    assert!(size_of::<ReasonCounters>() == 8 * ReasonCounters::WORDS);
+    assert!(size_of::<ReasonCounters>() == 384 && align_of::<ReasonCounters>() == 64);
     assert!(size_of::<PathName>() == 8 + abi::PATH_NAME_BYTES);
     assert!(size_of::<PathName>().is_multiple_of(8));
     assert!(size_of::<ListenerName>() == 8 + abi::LISTENER_NAME_BYTES);

@@ -13,5 +13,6 @@ pub mod layout;
 pub mod path;
 #[cfg(feature = "user")]
 mod pod;
+pub mod reasons;
 pub mod steering;
 pub mod verdict;

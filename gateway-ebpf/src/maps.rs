@@ -9,6 +9,7 @@ use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
 use gateway_common::path::PathName;
+use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
     GatewayPort, GatewayPortEntry, ListenerName, PortFilter, WORKER_SOCKETS as SOCKETS,
 };
@@ -29,6 +30,11 @@ pub(crate) static WIRE_COUNTERS: Array<WireCounters, PATHS, MMAPABLE> = Array::n
 /// The daemon's. It is declared here so that it has types in a dump, and is made with the rest.
 #[btf_map]
 pub(crate) static REQUEST_COUNTERS: Array<RequestCounters, PATHS, MMAPABLE> = Array::new();
+
+/// The daemon's, likewise.
+#[btf_map]
+pub(crate) static REASON_COUNTERS: Array<ReasonCounters, { abi::MAX_WORKERS as usize }, MMAPABLE> =
+    Array::new();
 
 /// The daemon's, likewise.
 #[btf_map]

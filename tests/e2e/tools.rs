@@ -3,7 +3,8 @@
 use std::process::Output;
 
 use anyhow::{Context, Result};
-use gateway_tests::daemon::Start;
+use gateway_tests::curl::curl;
+use gateway_tests::daemon::{Daemon, Start};
 use gateway_tests::environment::daemon_binary;
 use gateway_tests::manifests::{self, Manifests};
 use gateway_tests::netns::Netns;
@@ -152,22 +153,79 @@ fn token_inspect_names_the_check_that_fails() -> Result<()> {
     Ok(())
 }
 
+/// A gateway without the kernel half, its namespace, and its manifests: HTTP on 8080, HTTPS on 8443.
+struct Plain {
+    daemon: Daemon,
+    netns: Netns,
+    manifests: Manifests,
+    _origin: Origin,
+}
+
+impl Plain {
+    fn start(admin: &str) -> Result<Self> {
+        let netns = Netns::new()?;
+        let origin = Origin::echo(Some(&netns))?;
+        let manifests = configuration()?;
+        let (secret, pem) = manifests::certificate("https", &["gw.example.test"])?;
+        let listeners = manifests::http_listener("http", 8080)
+            + &manifests::https_listener("https", 8443, None);
+        manifests.write("base.yaml", &manifests::base(&listeners, origin.address))?;
+        manifests.write("secret.yaml", &secret)?;
+        manifests.write("ca.pem", &pem)?;
+        let arguments = ["--datapath", "off", "--admin", admin, "--workers", "1"];
+        let start = Start { netns: Some(&netns), config: manifests.path(), arguments: &arguments };
+        let daemon = start.ready()?;
+        Ok(Self { daemon, netns, manifests, _origin: origin })
+    }
+}
+
+#[test]
+fn grpc_clients_are_refused_in_grpc_and_reasons_are_counted() -> Result<()> {
+    let plain = Plain::start("127.0.0.1:9901")?;
+    let base = "http://127.0.0.1:8080";
+    let bad = "authorization: Bearer x";
+    let rows = [
+        ("no token", "/productpage", None, "7", Some("RBAC: access denied"), None),
+        (
+            "bad token",
+            "/a.B/c",
+            Some(bad),
+            "16",
+            Some("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
+            Some("Bearer realm=\"http://127.0.0.1:8080/a.B/c\", error=\"invalid_token\""),
+        ),
+        ("malformed", "/x%00", None, "13", None, None),
+    ];
+    for (name, path, header, code, message, challenge) in rows {
+        for protocol in ["--http1.1", "--http2-prior-knowledge"] {
+            let url = format!("{base}{path}");
+            let mut arguments =
+                vec![protocol, "--request", "POST", "--header", "content-type: application/grpc"];
+            arguments.extend(header.map(|header| ["--header", header]).iter().flatten());
+            arguments.push(&url);
+            let answer = curl(Some(&plain.netns), &arguments)?;
+            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            assert_eq!(answer.header("content-type"), Some("application/grpc"), "{name}");
+            assert_eq!(answer.header("grpc-status"), Some(code), "{name}");
+            assert_eq!(answer.header("grpc-message"), message, "{name}");
+            assert_eq!(answer.header("www-authenticate"), challenge, "{name}");
+            assert_eq!(answer.body, "", "{name}");
+        }
+    }
+    plain.daemon.until("the reasons", || {
+        let page = curl(Some(&plain.netns), &["http://127.0.0.1:9901/metrics"]).ok()?.body;
+        let counts = |reason: &str| {
+            page.contains(&format!("gateway_request_refusals_total{{reason=\"{reason}\"}} 2\n"))
+        };
+        ["policy_denied", "token_malformed", "path_invalid"].into_iter().all(counts).then_some(())
+    })
+}
+
 #[test]
 fn verify_runs_the_four_rows() -> Result<()> {
-    let netns = Netns::new()?;
-    let origin = Origin::echo(Some(&netns))?;
-    let manifests = configuration()?;
-    let (secret, pem) = manifests::certificate("https", &["gw.example.test"])?;
-    let listeners =
-        manifests::http_listener("http", 8080) + &manifests::https_listener("https", 8443, None);
-    manifests.write("base.yaml", &manifests::base(&listeners, origin.address))?;
-    manifests.write("secret.yaml", &secret)?;
-    manifests.write("ca.pem", &pem)?;
+    let Plain { daemon: _daemon, netns, manifests, _origin } = Plain::start("off")?;
     let (config, token, ca) =
         (path(&manifests, "")?, path(&manifests, "token")?, path(&manifests, "ca.pem")?);
-    let arguments = ["--datapath", "off", "--admin", "off", "--workers", "1"];
-    let start = Start { netns: Some(&netns), config: manifests.path(), arguments: &arguments };
-    let _daemon = start.ready()?;
     let binary = daemon_binary()?;
     let net = format!("--net={}", netns.path());
     let common =

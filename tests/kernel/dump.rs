@@ -4,6 +4,7 @@ use gateway_common::abi::{PIN_DIRECTORY, map};
 use gateway_common::path::PathSlot;
 use gateway_common::verdict::RequestVerdict;
 use gateway_daemon::counters::PathSlots;
+use gateway_daemon::model::reason::Reason;
 use serde_json::{Value, json};
 
 use crate::packet::syn;
@@ -35,6 +36,11 @@ fn rows_have_named_fields_and_names_are_text() {
     assert_eq!(requests["denied"], 1);
     assert_eq!(requests["allowed"], 0);
     assert_eq!(requests["response_bytes"], 19);
+
+    regions.worker(0).unwrap().refused(Reason::PolicyDenied.counter());
+    let reasons = &dump(map::REASON_COUNTERS)[0]["value"];
+    assert_eq!(reasons["policy_denied"], 1);
+    assert_eq!(reasons["token_expired"], 0);
 
     let names = &dump(map::PATH_NAMES)[1]["value"];
     assert_eq!(names["name"], "PathPrefix /productpage", "{names}");
@@ -77,6 +83,7 @@ fn every_field_is_documented() {
         map::REQUEST_COUNTERS,
         map::PACKET_COUNTERS,
         map::WIRE_COUNTERS,
+        map::REASON_COUNTERS,
         map::PATH_NAMES,
         map::LISTENER_NAMES,
         map::GATEWAY_PORTS,

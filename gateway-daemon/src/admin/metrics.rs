@@ -29,6 +29,14 @@ fn requests(page: &mut Page, totals: &Totals) {
             page.sample("gateway_requests_total", &labels, path.requests.verdict(verdict));
         }
     }
+    page.family(
+        "gateway_request_refusals_total",
+        "counter",
+        "Requests that did not get the upstream's answer, by reason.",
+    );
+    for (reason, count) in &totals.reasons {
+        page.sample("gateway_request_refusals_total", &[("reason", reason)], *count);
+    }
     let per_path: [(&str, &str, PathValue); 3] = [
         (
             "gateway_request_body_bytes_total",

@@ -39,6 +39,7 @@ impl Maps {
             map::REQUEST_COUNTERS,
             map::PACKET_COUNTERS,
             map::WIRE_COUNTERS,
+            map::REASON_COUNTERS,
             map::PATH_NAMES,
             map::LISTENER_NAMES,
         ]

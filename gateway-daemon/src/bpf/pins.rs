@@ -16,6 +16,7 @@ use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
 use gateway_common::path::PathName;
+use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
     GatewayPort, GatewayPortEntry, ListenerName, PortFilter, WORKER_SOCKETS,
 };
@@ -46,7 +47,7 @@ pub(super) struct Spec {
 }
 
 /// Every map, for so many workers and CPUs.
-pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 10] {
+pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 11] {
     let array = |name, value, entries| Spec {
         name,
         kind: MapType::Array,
@@ -67,6 +68,7 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 10] {
         array(map::REQUEST_COUNTERS, size_of::<RequestCounters>(), workers * abi::MAX_PATHS),
         array(map::PACKET_COUNTERS, size_of::<PacketCounters>(), cpus * PACKET_ROWS_PER_CPU),
         array(map::WIRE_COUNTERS, size_of::<WireCounters>(), cpus * abi::MAX_PATHS),
+        array(map::REASON_COUNTERS, size_of::<ReasonCounters>(), abi::MAX_WORKERS),
         array(map::PATH_NAMES, size_of::<PathName>(), abi::MAX_PATHS),
         array(map::LISTENER_NAMES, size_of::<ListenerName>(), abi::MAX_LISTENERS),
         Spec { flags: 0, ..array(map::PORT_FILTER, size_of::<u64>(), PortFilter::ROWS) },

@@ -54,6 +54,12 @@ impl WorkerCounters {
         add(&row[RESPONSE_BYTES], response_bytes);
     }
 
+    /// Counts why a request did not get the upstream's answer, by the word of
+    /// [`ReasonCounters`](gateway_common::reasons::ReasonCounters) that has the reason's name.
+    pub fn refused(&self, word: usize) {
+        add(&self.regions.reason_row(self.worker)[word], 1);
+    }
+
     /// Counts an accepted connection; every other connection call follows one of these.
     pub fn connection_accepted(&self) {
         self.connection(CONNECTIONS);

@@ -1,10 +1,11 @@
-//! Counters: packets per (hook, listener), requests per path, wire bytes per path.
+//! Counters: packets per (hook, listener), requests per path, refusals per reason,
+//! wire bytes per path.
 //!
 //! They live in memory that the kernel half and `bpftool` share (BPF arrays, mapped), or in an
 //! anonymous mapping of the same form with `--datapath off`. Nothing here makes a system call to
 //! count or to read. `docs/counters.md` explains every field.
 //!
-//! - [`Regions`]: the five mapped arrays. Cheap to clone.
+//! - [`Regions`]: the six mapped arrays. Cheap to clone.
 //! - [`WorkerCounters`]: a worker's writing end, one per worker.
 //! - [`PathSlots`], [`ListenerSlots`]: which name has which row; the control thread's.
 //! - [`Totals`]: sums over CPUs and workers, for observers.

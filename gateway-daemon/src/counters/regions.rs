@@ -12,6 +12,7 @@ use gateway_common::counters::{
 };
 use gateway_common::hook::Hook;
 use gateway_common::path::{PathName, PathSlot};
+use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::ListenerName;
 
 use super::WorkerCounters;
@@ -45,7 +46,7 @@ pub enum RegionError {
     Memory(#[source] io::Error),
 }
 
-/// The five mapped arrays.
+/// The six mapped arrays.
 #[derive(Clone, Debug)]
 pub struct Regions(Arc<Arrays>);
 
@@ -54,6 +55,7 @@ struct Arrays {
     requests: Mapping,
     packets: Mapping,
     wire: Mapping,
+    reasons: Mapping,
     path_names: Mapping,
     listener_names: Mapping,
     workers: u32,
@@ -61,13 +63,14 @@ struct Arrays {
 }
 
 impl Regions {
-    /// Takes the five arrays from `source`, which is asked for each by map name.
+    /// Takes the six arrays from `source`, which is asked for each by map name.
     pub fn open<E: From<RegionError>>(
         mut source: impl FnMut(&'static str) -> Result<Mapping, E>,
     ) -> Result<Self, E> {
         let requests = source(map::REQUEST_COUNTERS)?;
         let packets = source(map::PACKET_COUNTERS)?;
         let wire = source(map::WIRE_COUNTERS)?;
+        let reasons = source(map::REASON_COUNTERS)?;
         let path_names = source(map::PATH_NAMES)?;
         let listener_names = source(map::LISTENER_NAMES)?;
         let paths = abi::MAX_PATHS as usize;
@@ -76,10 +79,13 @@ impl Regions {
         let cpu = PacketCounters::WORDS * PACKET_ROWS_PER_CPU as usize;
         let cpus = units(map::PACKET_COUNTERS, &packets, cpu, "CPU")?;
         let cpus = cpus.min(units(map::WIRE_COUNTERS, &wire, WireCounters::WORDS * paths, "CPU")?);
+        let most = ReasonCounters::WORDS * abi::MAX_WORKERS as usize;
+        units(map::REASON_COUNTERS, &reasons, most, "row for every worker")?;
         units(map::PATH_NAMES, &path_names, PATH_NAME_WORDS * paths, "name table")?;
         let listeners = LISTENER_NAME_WORDS * abi::MAX_LISTENERS as usize;
         units(map::LISTENER_NAMES, &listener_names, listeners, "name table")?;
-        let arrays = Arrays { requests, packets, wire, path_names, listener_names, workers, cpus };
+        let arrays =
+            Arrays { requests, packets, wire, reasons, path_names, listener_names, workers, cpus };
         Ok(Self(Arc::new(arrays)))
     }
 
@@ -92,6 +98,7 @@ impl Regions {
                 map::REQUEST_COUNTERS => RequestCounters::WORDS * paths * workers as usize,
                 map::PACKET_COUNTERS => PacketCounters::WORDS * PACKET_ROWS_PER_CPU as usize,
                 map::WIRE_COUNTERS => WireCounters::WORDS * paths,
+                map::REASON_COUNTERS => ReasonCounters::WORDS * abi::MAX_WORKERS as usize,
                 map::PATH_NAMES => PATH_NAME_WORDS * paths,
                 _ => LISTENER_NAME_WORDS * abi::MAX_LISTENERS as usize,
             };
@@ -125,6 +132,10 @@ impl Regions {
 
     pub(super) fn wire_row(&self, path: PathSlot, cpu: u32) -> &[AtomicU64] {
         row(&self.0.wire, wire_row(path, cpu), WireCounters::WORDS)
+    }
+
+    pub(super) fn reason_row(&self, worker: u32) -> &[AtomicU64] {
+        row(&self.0.reasons, worker, ReasonCounters::WORDS)
     }
 
     pub(super) fn path_name(&self, slot: u32) -> &[AtomicU64] {

@@ -146,6 +146,11 @@ pub fn json(totals: &Totals) -> String {
             "served": sum.connections_served,
         },
         "listeners": totals.listeners.iter().map(listener).collect::<Vec<_>>(),
+        "refusals": totals
+            .reasons
+            .iter()
+            .map(|(reason, count)| ((*reason).to_owned(), Value::from(*count)))
+            .collect::<Map<_, _>>(),
     });
     let mut out = String::new();
     // Writing to a String does not fail.

@@ -7,6 +7,7 @@ use gateway_common::abi::{self, map};
 use gateway_common::counters::{RequestCounters, Volume};
 use gateway_common::hook::Hook;
 use gateway_common::path::PathSlot;
+use gateway_common::reasons::ReasonCounters;
 use gateway_common::verdict::{PacketVerdict, RequestVerdict};
 
 use super::*;
@@ -117,6 +118,7 @@ fn arrays_of_another_size_are_refused() {
                 map::REQUEST_COUNTERS => RequestCounters::WORDS * abi::MAX_PATHS as usize,
                 map::PACKET_COUNTERS => 24 * 192,
                 map::WIRE_COUNTERS => 4 * abi::MAX_PATHS as usize,
+                map::REASON_COUNTERS => 48 * abi::MAX_WORKERS as usize,
                 map::PATH_NAMES => 31 * abi::MAX_PATHS as usize,
                 _ => 16 * 64,
             };
@@ -129,6 +131,7 @@ fn arrays_of_another_size_are_refused() {
         map::REQUEST_COUNTERS,
         map::PACKET_COUNTERS,
         map::WIRE_COUNTERS,
+        map::REASON_COUNTERS,
         map::PATH_NAMES,
         map::LISTENER_NAMES,
     ];
@@ -145,6 +148,7 @@ fn some_totals() -> Totals {
     worker.connection_accepted();
     worker.record(PathSlot(1), RequestVerdict::Allowed, 0, 4294);
     worker.record(PathSlot(1), RequestVerdict::Denied, 0, 19);
+    worker.refused(ReasonCounters::word("policy_denied").unwrap());
     worker.record(PathSlot(0), RequestVerdict::NotFound, 5, 0);
     packet(&regions, Hook::TcIngress, 1, PacketVerdict::Steered, 74);
     packet(&regions, Hook::TcIngress, 1, PacketVerdict::Established, 66);
@@ -183,6 +187,8 @@ fn the_json_has_every_field() {
     assert_eq!(verdicts.len(), RequestVerdict::ALL.len());
     assert_eq!(verdicts.values().sum::<u64>(), 2);
     assert_eq!(value["connections"]["accepted"], 1);
+    assert_eq!(value["refusals"]["policy_denied"], 1);
+    assert_eq!(value["refusals"]["token_expired"], 0);
     let rows = value["listeners"].as_array().unwrap();
     let row = rows.iter().find(|r| r["hook"] == "tc_ingress" && r["slot"] == 1).unwrap();
     assert_eq!(row["listener"], "default/gateway/http");

@@ -4,6 +4,7 @@ use gateway_common::abi;
 use gateway_common::counters::{PacketCounters, RequestCounters, WireCounters};
 use gateway_common::hook::Hook;
 use gateway_common::path::PathSlot;
+use gateway_common::reasons::ReasonCounters;
 
 use super::kernel;
 use super::regions::{Regions, read};
@@ -16,6 +17,8 @@ pub struct Totals {
     pub paths: Vec<PathTotals>,
     /// (hook, listener) pairs with a name or a count, by hook, then slot. Slot 0 is *no listener*.
     pub listeners: Vec<ListenerTotals>,
+    /// Refusals by reason word; every reason, also those without a count.
+    pub reasons: Vec<(&'static str, u64)>,
 }
 
 /// What was answered for one path.
@@ -53,7 +56,7 @@ impl Totals {
             .flat_map(|hook| (0..abi::MAX_LISTENERS).map(move |slot| (hook, slot)))
             .filter_map(|(hook, slot)| listener(regions, hook, slot))
             .collect();
-        Self { paths, listeners }
+        Self { paths, listeners, reasons: reasons(regions) }
     }
 
     /// Requests of every path together, with the connections.
@@ -96,6 +99,14 @@ fn path(regions: &Regions, slot: PathSlot) -> Option<PathTotals> {
     let requests = RequestCounters::from_words(sum);
     let wire = kernel::wire(regions, slot);
     Some(PathTotals { slot, name: name.unwrap_or_default(), requests, wire })
+}
+
+fn reasons(regions: &Regions) -> Vec<(&'static str, u64)> {
+    let mut sum = [0; ReasonCounters::WORDS];
+    for worker in 0..abi::MAX_WORKERS {
+        kernel::add(&mut sum, read(regions.reason_row(worker)));
+    }
+    ReasonCounters::NAMES.iter().copied().zip(sum).collect()
 }
 
 fn listener(regions: &Regions, hook: Hook, slot: u32) -> Option<ListenerTotals> {

@@ -1,6 +1,7 @@
 //! Why a request was refused: one fixed word per reason, the same in the access log, the metrics
 //! and the counters. What the client is told is `proxy/respond.rs`'s choice and says less.
 
+use gateway_common::reasons::ReasonCounters;
 use gateway_common::verdict::RequestVerdict;
 
 macro_rules! reasons {
@@ -17,6 +18,18 @@ macro_rules! reasons {
             /// The word for this reason.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word,)+ }
+            }
+
+            /// Its word in a row of [`ReasonCounters`].
+            pub const fn counter(self) -> usize {
+                match self {
+                    $(Self::$name => const {
+                        match ReasonCounters::word($word) {
+                            Some(word) => word,
+                            None => panic!("add a field to gateway_common::reasons"),
+                        }
+                    },)+
+                }
             }
 
             /// The verdict that a request refused for this reason counts under.

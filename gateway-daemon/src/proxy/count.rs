@@ -140,6 +140,9 @@ impl Drop for RequestRecord {
             self.verdict.unwrap_or((RequestVerdict::Aborted, Some(Reason::ClientGone)));
         let request_bytes = self.upload.bytes.get();
         self.worker.counters().record(self.path, verdict, request_bytes, self.response_bytes);
+        if let Some(reason) = reason {
+            self.worker.counters().refused(reason.counter());
+        }
         self.conn.request_closed();
         if let Some(facts) = self.facts.take() {
             let meta = self.conn.meta();
