@@ -274,6 +274,8 @@ fn generate_writes_what_check_accepts() -> Result<()> {
     manifests.write("keys", &format!("{{\"keys\":[{key}]}}"))?;
     let (config, keys) = (path(&manifests, "")?, path(&manifests, "keys")?);
     let everything = [
+        "--jwks-file",
+        &keys,
         "--name",
         "a",
         "--gateway",
@@ -296,10 +298,14 @@ fn generate_writes_what_check_accepts() -> Result<()> {
         "--rule",
         "host=*.example.test path=/{*}/open",
     ];
-    let rows: [(&str, &[&str]); 2] = [("least", &[]), ("everything", &everything)];
+    let rows: [(&str, &[&str]); 3] = [
+        ("least", &["--jwks-file", &keys]),
+        ("keys elsewhere", &["--jwks-uri", "https://issuer.test/jwks.json"]),
+        ("everything", &everything),
+    ];
     for (name, more) in rows {
         let issuer = "https://issuer.test/: yes";
-        let mut arguments = vec!["generate", "jwt", "--issuer", issuer, "--jwks-file", &keys];
+        let mut arguments = vec!["generate", "jwt", "--issuer", issuer];
         arguments.extend(more);
         let output = tool(&arguments)?;
         assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");

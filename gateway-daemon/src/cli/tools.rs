@@ -7,12 +7,28 @@ use clap::{Args, Subcommand};
 
 use super::ConfigArgs;
 
+/// Where keys are that the daemon fetched.
+#[derive(Args, Clone, Debug)]
+pub struct KeptKeysArgs {
+    /// Where the daemon keeps the keys that it fetched: tools fetch none themselves.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/var/lib/gateway",
+        env = "GATEWAY_STATE_DIRECTORY"
+    )]
+    pub state_directory: PathBuf,
+}
+
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Keys that are not in the files.
+    #[command(flatten)]
+    pub keys: KeptKeysArgs,
     /// The request: `METHOD URL`, such as `GET https://gw.example.test:8443/productpage`.
     #[arg(long, value_name = "METHOD URL")]
     pub request: String,
@@ -39,6 +55,9 @@ pub struct VerifyArgs {
     /// The configuration that the gateway should serve.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Keys that are not in the files.
+    #[command(flatten)]
+    pub keys: KeptKeysArgs,
     /// The live gateway, such as `https://gw.example.test:8443/productpage`.
     #[arg(long, value_name = "URL")]
     pub url: String,
@@ -87,6 +106,9 @@ pub struct InspectArgs {
     /// A kind that is not ours: report and ignore it instead of refusing (repeatable).
     #[arg(long, value_name = "KIND", env = "GATEWAY_IGNORE_KIND", value_delimiter = ',')]
     pub ignore_kind: Vec<String>,
+    /// Keys that are not in the files.
+    #[command(flatten)]
+    pub keys: KeptKeysArgs,
     /// A file with the token; `-` is standard input.
     #[arg(long, value_name = "PATH", default_value = "-")]
     pub token_file: PathBuf,

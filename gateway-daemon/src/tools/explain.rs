@@ -16,6 +16,7 @@ use super::input::{self, Configuration, InputError, Url};
 use super::shown::{shown, shown_bytes};
 use crate::authn::{RuleVerdict, TokenVerdict};
 use crate::authz::{DecidedBy, RuleTrace};
+use crate::cli::ConfigArgs;
 use crate::cli::tools::ExplainArgs;
 use crate::clock;
 use crate::model::listener::Protocol;
@@ -126,8 +127,8 @@ pub fn run(arguments: &ExplainArgs) -> Result<Explanation, InputError> {
     let url = Url::parse(flag, url.trim())?;
     let token = arguments.token_file.as_deref().map(input::token).transpose()?;
     let head = input::head(method, &url, &arguments.header, token.as_deref())?;
-    let configuration =
-        Configuration::read(&arguments.config.config, &arguments.config.ignore_kind)?;
+    let ConfigArgs { config, ignore_kind } = &arguments.config;
+    let configuration = Configuration::read(config, ignore_kind, &arguments.keys)?;
     let peer = Some(arguments.peer);
     answer(&configuration, Question { url: &url, head, port: arguments.port, peer })
 }

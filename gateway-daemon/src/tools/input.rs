@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderMap, Method};
 
+use crate::cli::tools::KeptKeysArgs;
 use crate::control::{Prepared, Settings, StartError};
 use crate::request::Scheme;
 use crate::snapshot::Snapshot;
@@ -54,12 +55,17 @@ pub(super) struct Configuration {
 
 impl Configuration {
     /// Reads and compiles manifests.
-    pub(super) fn read(paths: &[PathBuf], ignore_kinds: &[String]) -> Result<Self, InputError> {
-        let settings = Settings {
+    pub(super) fn read(
+        paths: &[PathBuf],
+        ignore_kinds: &[String],
+        kept_keys: &KeptKeysArgs,
+    ) -> Result<Self, InputError> {
+        let mut settings = Settings {
             paths: paths.to_vec(),
             ignore_kinds: ignore_kinds.to_vec(),
             ..Settings::default()
         };
+        settings.keys.state_directory = Some(kept_keys.state_directory.clone());
         let prepared = Prepared::read(settings)?;
         let errors = prepared.report().errors().collect();
         // Slots only have to differ: nothing is counted.

@@ -80,6 +80,7 @@ const CHECKS: &[(&str, &[Reason])] = &[
     ("keys", &[Reason::TokenKeysUnavailable]),
     ("key", &[Reason::TokenKeyUnknown]),
     ("signature", &[Reason::TokenSignature]),
+    ("required claims", &[Reason::TokenClaimMissing]),
 ];
 
 /// Looks at a token.
@@ -90,7 +91,8 @@ pub fn run(arguments: &InspectArgs) -> Result<Inspection, InputError> {
     if arguments.config.is_empty() {
         return Ok(inspection);
     }
-    let configuration = Configuration::read(&arguments.config, &arguments.ignore_kind)?;
+    let InspectArgs { config, ignore_kind, keys, .. } = arguments;
+    let configuration = Configuration::read(config, ignore_kind, keys)?;
     inspection.gateways = configuration
         .snapshot
         .gateways

@@ -14,6 +14,7 @@ use self::client::Client;
 use super::explain::{self, Question};
 use super::input::{self, Configuration, InputError, Url};
 use super::shown::shown;
+use crate::cli::ConfigArgs;
 use crate::cli::tools::VerifyArgs;
 
 /// What stands for a token that is none.
@@ -66,8 +67,8 @@ pub enum VerifyError {
 pub fn run(arguments: &VerifyArgs) -> Result<Verified, VerifyError> {
     let url = Url::parse("--url", &arguments.url)?;
     let token = arguments.token_file.as_deref().map(input::token).transpose()?;
-    let configuration =
-        Configuration::read(&arguments.config.config, &arguments.config.ignore_kind)?;
+    let ConfigArgs { config, ignore_kind } = &arguments.config;
+    let configuration = Configuration::read(config, ignore_kind, &arguments.keys)?;
     let client = Client::new(arguments, &url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| VerifyError::Client(error.to_string()))?;
