@@ -31,6 +31,7 @@ reason_counters! {
     token_key_unknown,
     token_keys_unavailable,
     token_signature,
+    token_missing,
     policy_denied,
     policy_not_allowed,
     no_route,

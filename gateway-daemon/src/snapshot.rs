@@ -14,6 +14,7 @@ use crate::authz::Engine;
 use crate::model::keys::KeyFeed;
 use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
 use crate::model::object::ObjectRef;
+use crate::model::refusal::Refusals;
 use crate::route::{PathIndex, Table};
 
 /// The compiled, immutable whole.
@@ -42,6 +43,7 @@ impl Snapshot {
             object: gateway.object.clone(),
             authenticator,
             engine: Arc::clone(&gateway.engine),
+            refusals: Arc::clone(&gateway.refusals),
         });
         Self {
             generation: self.generation + 1,
@@ -101,6 +103,8 @@ pub struct Gateway {
     pub authenticator: Authenticator,
     /// Every AuthorizationPolicy that applies.
     pub engine: Arc<Engine>,
+    /// How refused requests are told.
+    pub refusals: Arc<Refusals>,
 }
 
 /// The writing end; one per process.

@@ -248,6 +248,38 @@ fn private_addresses_need_permission() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn refusals_are_told_as_a_policy_says() -> Result<()> {
+    let ground = Ground::new()?;
+    let issuer = ground.issuer()?;
+    ground.rules(&[("a", &issuer.url("/keys"))])?;
+    let text = policy("").replace(
+        "  issuers:",
+        "  missingToken: { status: 401 }\n  denied: { body: '{\"no\":1}', contentType: \
+         application/json }\n  issuers:",
+    );
+    let deny = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+                metadata: { name: bob, namespace: default }\nspec:\n  rules:\n  \
+                - from: [ { source: { requestPrincipals: [ a/bob ] } } ]\n";
+    ground.manifests.write("policy.yaml", &format!("{text}---\n{deny}"))?;
+    let daemon = ground.daemon_with(&[])?;
+    let bob = ground.key.token(r#"{"iss":"a","sub":"bob"}"#);
+    ground.accepted(&daemon, &bob)?;
+    let missing = ground.get(None)?;
+    assert_eq!((missing.status, missing.body.as_str()), (401, "Jwt is missing"));
+    assert_eq!(
+        missing.header("www-authenticate"),
+        Some("Bearer realm=\"http://127.0.0.1:8080/x\"")
+    );
+    let denied = ground.get(Some(&ground.key.token(&claims("a"))))?;
+    assert_eq!((denied.status, denied.body.as_str()), (403, "{\"no\":1}"));
+    assert_eq!(denied.header("content-type"), Some("application/json"));
+    let preflight = ["-X", "OPTIONS", "-H", "origin: http://o.test"];
+    let preflight = [&preflight[..], &["-H", "access-control-request-method: GET", URL]].concat();
+    assert_eq!(curl(Some(&ground.netns), &preflight)?.status, 403);
+    Ok(())
+}
+
 /// A JWTPolicy for issuer `a` with these lines of `keys`, quick enough for a test.
 fn policy(keys: &str) -> String {
     format!(

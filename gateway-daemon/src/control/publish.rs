@@ -71,6 +71,7 @@ pub(super) fn compile(
             object: gateway.object,
             authenticator,
             engine: Arc::new(Engine::compile(gateway.policies)),
+            refusals: Arc::new(gateway.refusals),
         });
     }
     let routes = Arc::new(Table::compile(model.routes));

@@ -18,6 +18,23 @@ pub(crate) struct JwtPolicySpec {
     pub(crate) issuers: Vec<IssuerSettings>,
     #[serde(default)]
     pub(crate) ignore_token_paths: Vec<String>,
+    pub(crate) missing_token: Option<MissingToken>,
+    pub(crate) denied: Option<Denied>,
+}
+
+/// `spec.missingToken`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct MissingToken {
+    pub(crate) status: i64,
+}
+
+/// `spec.denied`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Denied {
+    pub(crate) body: String,
+    pub(crate) content_type: Option<String>,
 }
 
 /// `spec.issuers[]`.

@@ -13,6 +13,7 @@ pub mod object;
 pub mod path;
 pub mod policy;
 pub mod reason;
+pub mod refusal;
 pub mod route;
 pub mod template;
 pub mod trie;

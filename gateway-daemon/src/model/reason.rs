@@ -63,6 +63,8 @@ reasons! {
     TokenClaimMissing = "token_claim_missing" => Unauthenticated;
     /// The signature is wrong.
     TokenSignature = "token_signature" => Unauthenticated;
+    /// A policy refused a request that brought no token, and the Gateway asks for one.
+    TokenMissing = "token_missing" => Unauthenticated;
     /// A DENY policy matched.
     PolicyDenied = "policy_denied" => Denied;
     /// ALLOW policies exist and none matched.

@@ -21,7 +21,10 @@ pub(super) fn authorize(
     if !shadow.is_empty() {
         record.note(|facts| facts.shadow = shadow);
     }
-    let permit = engine.decide(&routed.view, conn, identity.as_deref())?;
+    let permit = engine.decide(&routed.view, conn, identity.as_deref()).map_err(|denial| {
+        let refusals = &routed.place.gateway().refusals;
+        Rejection::denied(denial, refusals, identity.is_some(), &routed.view)
+    })?;
     if let Some(by) = permit.decided_by() {
         record.note(|facts| facts.decided_by = Some(Arc::clone(by)));
     }

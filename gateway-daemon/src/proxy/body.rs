@@ -77,8 +77,8 @@ pub(super) enum ResponseBody {
 }
 
 impl ResponseBody {
-    pub(super) fn full(bytes: &'static [u8]) -> Self {
-        Self::Full((!bytes.is_empty()).then_some(Bytes::from_static(bytes)))
+    pub(super) fn full(bytes: Bytes) -> Self {
+        Self::Full((!bytes.is_empty()).then_some(bytes))
     }
 }
 

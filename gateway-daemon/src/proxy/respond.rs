@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gateway_common::verdict::RequestVerdict;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -16,6 +17,7 @@ use super::count::RequestRecord;
 use crate::authn::Refusal;
 use crate::authz::{DecidedBy, Denial};
 use crate::model::reason::Reason;
+use crate::model::refusal::{DeniedBody, Refusals};
 use crate::request::RequestView;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -28,6 +30,8 @@ pub(super) struct Rejection {
     reason: Reason,
     /// Envoy's words for a refused token or policy.
     text: &'static str,
+    /// Sent instead of them, where the Gateway has its own.
+    body: Option<Arc<DeniedBody>>,
     /// `WWW-Authenticate`, where a token was refused.
     challenge: Option<HeaderValue>,
     /// The policy and rule that decided.
@@ -36,14 +40,14 @@ pub(super) struct Rejection {
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self { reason, text: "", challenge: None, decided_by: None }
+        Self { reason, text: "", body: None, challenge: None, decided_by: None }
     }
 }
 
 impl From<Denial> for Rejection {
     fn from(denial: Denial) -> Self {
         let Denial { reason, decided_by, .. } = denial;
-        Self { reason, text: "RBAC: access denied", challenge: None, decided_by }
+        Self { reason, text: "RBAC: access denied", body: None, challenge: None, decided_by }
     }
 }
 
@@ -66,9 +70,31 @@ impl Rejection {
         Self {
             reason: refusal.reason,
             text: refusal.text,
+            body: None,
             challenge: challenge(&view.realm()),
             decided_by: None,
         }
+    }
+
+    /// A denied request, told as its Gateway says.
+    pub(super) fn denied(
+        denial: Denial,
+        refusals: &Refusals,
+        identified: bool,
+        view: &RequestView,
+    ) -> Self {
+        let mut rejection = Self::from(denial);
+        // A browser sends no token with a preflight, and would not act on a challenge.
+        if refusals.challenge_missing_token && !identified && !view.is_cors_preflight() {
+            rejection.reason = Reason::TokenMissing;
+            rejection.text = "Jwt is missing";
+            // Without an error: nothing that was sent is wrong (RFC 6750 3.1).
+            rejection.challenge =
+                HeaderValue::try_from(format!("Bearer realm=\"{}\"", view.realm())).ok();
+            return rejection;
+        }
+        rejection.body.clone_from(&refusals.denied);
+        rejection
     }
 
     /// The status, by reason alone.
@@ -83,6 +109,7 @@ impl Rejection {
             | Reason::TokenKeyUnknown
             | Reason::TokenKeysUnavailable
             | Reason::TokenClaimMissing
+            | Reason::TokenMissing
             | Reason::TokenSignature => StatusCode::UNAUTHORIZED,
             Reason::TokenAudience | Reason::PolicyDenied | Reason::PolicyNotAllowed => {
                 StatusCode::FORBIDDEN
@@ -126,12 +153,18 @@ impl Rejection {
         if asked.grpc {
             return self.told_grpc(asked.head, headers);
         }
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.text.len()));
-        if !self.text.is_empty() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let (kind, text) = match &self.body {
+            Some(own) => (own.content_type.clone(), own.text.clone()),
+            None => {
+                (HeaderValue::from_static("text/plain"), Bytes::from_static(self.text.as_bytes()))
+            }
+        };
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+        if !text.is_empty() {
+            headers.insert(CONTENT_TYPE, kind);
         }
         // A HEAD gets the headers of the text, and no text (RFC 9110 9.3.2).
-        Told { status: self.status(), headers, body: if asked.head { "" } else { self.text } }
+        Told { status: self.status(), headers, body: if asked.head { Bytes::new() } else { text } }
     }
 
     /// A gRPC client reads the outcome from trailers, and takes a response of headers alone for
@@ -145,7 +178,7 @@ impl Rejection {
         {
             headers.insert(GRPC_MESSAGE, message);
         }
-        Told { status: StatusCode::OK, headers, body: "" }
+        Told { status: StatusCode::OK, headers, body: Bytes::new() }
     }
 
     /// Whether the connection must not be used again: what follows cannot be trusted.
@@ -216,7 +249,7 @@ fn percent_encoded(text: &str) -> String {
 pub(super) struct Told {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: &'static str,
+    pub(super) body: Bytes,
 }
 
 /// The response to a rejected request; closes its record.
@@ -231,11 +264,12 @@ pub(super) fn respond(
         rejection = conn.framing_refusal().unwrap_or(Reason::ClientGone).into();
     }
     let Told { status, headers, body } = rejection.told(asked);
-    let mut response = Response::new(ResponseBody::full(body.as_bytes()));
+    let sent = body.len() as u64;
+    let mut response = Response::new(ResponseBody::full(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     record.note(|facts| facts.decided_by = rejection.decided_by.take());
-    record.add_response_bytes(body.len() as u64);
+    record.add_response_bytes(sent);
     record.answering(status, false);
     record.refuse(rejection.reason);
     response
@@ -341,6 +375,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(refused, 20, "two forms of ten reasons");
+        assert_eq!(refused, 22, "two forms of eleven reasons");
     }
 }

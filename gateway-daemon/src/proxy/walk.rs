@@ -106,7 +106,12 @@ pub fn walk(
     let end = walk.stages(snapshot, conn, head, now).unwrap_or_else(|rejection| {
         let Told { status, headers, body } = rejection.told(asked);
         walk.decided_by = rejection.decided_by().cloned();
-        End::Refused { reason: rejection.reason(), status, headers, body: body.to_owned() }
+        End::Refused {
+            reason: rejection.reason(),
+            status,
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        }
     });
     (walk, end)
 }

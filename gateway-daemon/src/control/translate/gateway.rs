@@ -17,6 +17,7 @@ use crate::manifest::gateway::{
 use crate::model::listener::{
     Certificate, GatewayIndex, Hostname, Listener, ListenerIndex, Protocol,
 };
+use crate::model::refusal::Refusals;
 
 /// Labels that Istio gives the workload of a Gateway.
 const NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
@@ -77,6 +78,7 @@ impl<'b> Translator<'b, '_> {
             labels: workload_labels(self.gateway),
             jwt_rules: Vec::new(),
             ignore_token_paths: Vec::new(),
+            refusals: Refusals::default(),
             policies: Vec::new(),
         });
         let mut draft = ObjectReport::open(self.gateway, None);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -18,11 +19,14 @@ use super::attachment::{Attachment, shared};
 use super::authorization_policy::path_pattern;
 use super::duration::duration;
 use super::secret::Certificates;
-use crate::manifest::jwt_policy::{IssuerSettings, JwtPolicy, KeySettings};
+use crate::manifest::jwt_policy::{IssuerSettings, JwtPolicy, JwtPolicySpec, KeySettings};
 use crate::model::jwt::{JwtRule, KeySource};
 use crate::model::keys::{FetchOptions, KeyPlace, KeyUrl, RemoteKeys};
 use crate::model::path::CountedPath;
+use crate::model::refusal::{DeniedBody, Refusals};
 
+/// The longest body of a refusal.
+const MOST_BODY: usize = 64 << 10;
 /// More would let a token live well beyond its end.
 const MOST_SKEW: Duration = Duration::from_hours(1);
 
@@ -94,6 +98,10 @@ impl Policies {
         let ignored = paths(&spec.ignore_token_paths, draft);
         for gateway in &gateways {
             model.gateways[*gateway].ignore_token_paths.extend(ignored.iter().cloned());
+        }
+        let refusals = refusals(spec, draft);
+        for gateway in &gateways {
+            tell(&mut model.gateways[*gateway].refusals, &refusals, draft);
         }
         for (index, issuer) in spec.issuers.iter().enumerate() {
             let path = FieldPath::of("spec.issuers").index(index);
@@ -177,6 +185,46 @@ fn paths(texts: &[String], draft: &mut Draft<'_>) -> Vec<CountedPath> {
         }
     }
     paths
+}
+
+fn refusals(spec: &JwtPolicySpec, draft: &mut Draft<'_>) -> Refusals {
+    let challenge_missing_token = match spec.missing_token.as_ref().map(|missing| missing.status) {
+        None | Some(403) => false,
+        Some(401) => true,
+        Some(other) => {
+            let path = FieldPath::of("spec.missingToken.status");
+            draft.refuse(Reason::Invalid, path, format!("{other} is neither 401 nor 403"));
+            false
+        }
+    };
+    let denied = spec.denied.as_ref().and_then(|denied| {
+        let content_type = denied.content_type.as_deref().unwrap_or("text/plain");
+        let Ok(content_type) = HeaderValue::from_str(content_type) else {
+            let path = FieldPath::of("spec.denied.contentType");
+            draft.refuse(Reason::Invalid, path, format!("{content_type:?} is no header value"));
+            return None;
+        };
+        if denied.body.len() > MOST_BODY {
+            let message = format!("has more than {MOST_BODY} bytes");
+            draft.refuse(Reason::Invalid, FieldPath::of("spec.denied.body"), message);
+            return None;
+        }
+        Some(Arc::new(DeniedBody { content_type, text: denied.body.clone().into() }))
+    });
+    Refusals { challenge_missing_token, denied }
+}
+
+/// Of several policies that say something else, the oldest counts.
+fn tell(told: &mut Refusals, new: &Refusals, draft: &mut Draft<'_>) {
+    told.challenge_missing_token |= new.challenge_missing_token;
+    match (&told.denied, &new.denied) {
+        (Some(old), Some(new)) if old != new => {
+            let message = "an older policy of this Gateway says something else";
+            draft.refuse(Reason::Conflicted, FieldPath::of("spec.denied"), message);
+        }
+        (None, Some(_)) => told.denied.clone_from(&new.denied),
+        _ => {}
+    }
 }
 
 struct Reader<'d, 'o> {

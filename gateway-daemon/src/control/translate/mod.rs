@@ -29,6 +29,7 @@ use crate::model::listener::Listener;
 use crate::model::object::ObjectRef;
 use crate::model::path::CountedPath;
 use crate::model::policy::Policy;
+use crate::model::refusal::Refusals;
 use crate::model::route::Route;
 
 /// The validated whole, before it is compiled.
@@ -53,6 +54,8 @@ pub(super) struct GatewayModel {
     pub(super) jwt_rules: Vec<JwtRule>,
     /// Paths where tokens are not looked at.
     pub(super) ignore_token_paths: Vec<CountedPath>,
+    /// How refused requests are told.
+    pub(super) refusals: Refusals,
     /// Every AuthorizationPolicy that applies, in order of object.
     pub(super) policies: Vec<Policy>,
 }

@@ -12,6 +12,7 @@ use super::super::conditions::{Reason, Report};
 use super::super::source::SourceFile;
 use super::{Model, translate};
 use crate::model::backend::{Backend, BackendTarget};
+use crate::model::refusal::Refusals;
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/testdata")
@@ -142,7 +143,9 @@ fn describe(model: &Model, report: &Report) -> String {
         });
         let ignored = gateway.ignore_token_paths.iter();
         let ignored = ignored.map(|path| format!("tokens are ignored at {path}"));
-        block(&mut text, &name, rules.chain(ignored).chain(policies));
+        let refusals = Some(&gateway.refusals).filter(|told| **told != Refusals::default());
+        let refusals = refusals.map(|told| format!("{told:?}"));
+        block(&mut text, &name, rules.chain(ignored).chain(refusals).chain(policies));
     }
     let checked = Checked { report: report.clone(), warnings: Vec::new() };
     block(&mut text, "check", checked.render().lines().map(str::to_owned));
