@@ -98,6 +98,46 @@ fn explain_tells_what_decides() -> Result<()> {
 }
 
 #[test]
+fn explain_and_verify_follow_a_jwt_policy() -> Result<()> {
+    let plain = Plain::start("off")?;
+    plain.manifests.write(
+        "jwt-policy.yaml",
+        "apiVersion: policy.gateway.internal/v1alpha1
+kind: JWTPolicy
+metadata: { name: p, namespace: default }
+spec:
+  targetRefs: [ { group: gateway.networking.k8s.io, kind: Gateway, name: ingress } ]
+  ignoreTokenPaths: [ /health ]
+  missingToken: { status: 401 }
+",
+    )?;
+    let (config, token) = (path(&plain.manifests, "")?, path(&plain.manifests, "token")?);
+    let rows: [Row<'_>; 2] = [
+        ("missing", "/productpage", &[], 1, &["token_missing", "401", "Jwt is missing"]),
+        ("exempt", "/health", &["--header", "authorization: Bearer x"], 0, &["not looked at"]),
+    ];
+    for (name, target, more, status, wanted) in rows {
+        let request = format!("GET http://gw.example.test:8080{target}");
+        let mut arguments = vec!["explain", "--config", &config, "--request", &request];
+        arguments.extend(more);
+        let output = tool(&arguments)?;
+        assert_eq!(output.status.code(), Some(status), "{name}: {output:?}");
+        let text = printed(&output);
+        for words in wanted {
+            assert!(text.contains(words), "{name}: no {words:?} in\n{text}");
+        }
+    }
+    let binary = daemon_binary()?;
+    let binary = binary.to_str().context("path is not UTF-8")?;
+    let url = "http://127.0.0.1:8080/productpage";
+    let verify = ["verify", "--config", &config, "--url", url, "--token-file", &token];
+    // The daemon has to see the new file first.
+    let text = plain.daemon.until("a verified table", || plain.netns.run(binary, &verify).ok())?;
+    assert!(text.lines().nth(2).is_some_and(|line| line.matches("401").count() == 3), "{text}");
+    Ok(())
+}
+
+#[test]
 fn explain_says_what_is_wrong_with_a_question() -> Result<()> {
     let manifests = configuration()?;
     let config = path(&manifests, "")?;

@@ -111,6 +111,11 @@ impl Authenticator {
         (compiled, notes.into_iter().flatten().collect())
     }
 
+    /// Whether tokens of this request are not looked at.
+    pub fn ignores(&self, view: &RequestView) -> bool {
+        view.is_cors_preflight() || self.ignored.iter().any(|path| path.matches(view.path()))
+    }
+
     /// Checks the request's tokens, strips and writes headers as the rules say.
     ///
     /// A CORS preflight is not asked for tokens (browsers send none with it), but may not bring
@@ -121,12 +126,7 @@ impl Authenticator {
         now: UnixSeconds,
         cache: &mut TokenCache,
     ) -> Result<Authenticated, Refusal> {
-        let ignored = || self.ignored.iter().any(|path| path.matches(view.path()));
-        let pass = if view.is_cors_preflight() || ignored() {
-            None
-        } else {
-            self.judge(view, now, cache)?
-        };
+        let pass = if self.ignores(view) { None } else { self.judge(view, now, cache)? };
         self.reserved.strip(view.headers_mut());
         let Some(Pass { accepted, consumed }) = pass else {
             return Ok(Authenticated { identity: None });

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::authenticate::Authenticated;
 use super::count::RequestRecord;
 use super::respond::Rejection;
-use super::route::Routed;
+use super::route::{Place, Routed};
 use crate::authz::Permit;
-use crate::request::ConnMeta;
+use crate::model::identity::Identity;
+use crate::request::{ConnMeta, RequestView};
 
 /// Decides.
 pub(super) fn authorize(
@@ -21,12 +22,23 @@ pub(super) fn authorize(
     if !shadow.is_empty() {
         record.note(|facts| facts.shadow = shadow);
     }
-    let permit = engine.decide(&routed.view, conn, identity.as_deref()).map_err(|denial| {
-        let refusals = &routed.place.gateway().refusals;
-        Rejection::denied(denial, refusals, identity.is_some(), &routed.view)
-    })?;
+    let permit = decide(&routed.place, &routed.view, conn, identity.as_deref())?;
     if let Some(by) = permit.decided_by() {
         record.note(|facts| facts.decided_by = Some(Arc::clone(by)));
     }
     Ok((permit, routed))
+}
+
+/// Asks the Gateway's policies, and tells a no as the Gateway wants it told. Pure.
+pub(super) fn decide(
+    place: &Place,
+    view: &RequestView,
+    conn: &ConnMeta,
+    identity: Option<&Identity>,
+) -> Result<Permit, Rejection> {
+    let gateway = place.gateway();
+    gateway
+        .engine
+        .decide(view, conn, identity)
+        .map_err(|denial| Rejection::denied(denial, &gateway.refusals, identity.is_some(), view))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
+use super::authorize::decide;
 use super::forward::upstream_head;
 use super::respond::{Asked, Rejection, Told};
 use super::route::Place;
@@ -31,8 +32,8 @@ pub struct Walk {
     pub place: Option<Placed>,
     /// What each token rule found, and how it judges that by itself.
     pub tokens: Vec<RuleVerdict>,
-    /// A CORS preflight, which is not asked for tokens.
-    pub preflight: bool,
+    /// Tokens are not looked at: a CORS preflight, or a path that is exempt.
+    pub tokens_ignored: bool,
     /// Who it is from.
     pub identity: Option<Arc<Identity>>,
     /// Every policy rule, in the order in which they are asked.
@@ -141,7 +142,7 @@ impl Walk {
         });
 
         let authenticator = &place.gateway().authenticator;
-        self.preflight = view.is_cors_preflight();
+        self.tokens_ignored = authenticator.ignores(&view);
         self.tokens = authenticator.trace(&view, now);
         let authenticated = authenticator.authenticate(&mut view, now, &mut TokenCache::default());
         let identity = match authenticated {
@@ -154,7 +155,7 @@ impl Walk {
         self.rules = engine.trace(&view, conn, identity.as_deref());
         self.allows_by_policy = engine.allows_by_policy();
         self.shadow = engine.shadow(&view, conn, identity.as_deref());
-        let permit = engine.decide(&view, conn, identity.as_deref())?;
+        let permit = decide(&place, &view, conn, identity.as_deref())?;
         self.decided_by = permit.decided_by().cloned();
 
         let rule = place.rule().ok_or(Reason::NoRoute)?;

@@ -276,10 +276,9 @@ fn tell(mut request: RequestTold, walk: Walk, end: End) -> Explanation {
         request.query = read.query.as_deref().map(shown);
     }
     let mut notes = Vec::new();
-    if walk.preflight {
-        notes.push("a CORS preflight is not asked for tokens");
-    }
-    if walk.place.is_some() && walk.tokens.iter().all(|rule| rule.tokens.is_empty()) {
+    if walk.tokens_ignored {
+        notes.push("a CORS preflight or an exempt path: tokens are not looked at, good or bad");
+    } else if walk.place.is_some() && walk.tokens.iter().all(|rule| rule.tokens.is_empty()) {
         notes.push("no token: the request has no identity, and policies decide");
     }
     if walk.allows_by_policy {

@@ -22,6 +22,8 @@ const BAD_TOKEN: &str = "invalid token";
 
 /// The row that needs the user's own token.
 const WITH_TOKEN: &str = "valid token";
+/// The row whose refusal a JWTPolicy may word otherwise.
+const WITHOUT_TOKEN: &str = "no token";
 
 /// The table.
 #[derive(Debug, Serialize)]
@@ -73,7 +75,7 @@ pub fn run(arguments: &VerifyArgs) -> Result<Verified, VerifyError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| VerifyError::Client(error.to_string()))?;
     let mut rows = Vec::new();
-    for plan in plans(arguments, &url, token)? {
+    for mut plan in plans(arguments, &url, token)? {
         let asked = Url { target: plan.path.clone(), ..url.clone() };
         if plan.name == WITH_TOKEN && plan.token.is_none() {
             rows.push(not_run(&plan, &asked));
@@ -82,6 +84,9 @@ pub fn run(arguments: &VerifyArgs) -> Result<Verified, VerifyError> {
         let head = || input::head("GET", &asked, &arguments.header, plan.token.as_deref());
         let question = Question { url: &asked, head: head()?, port: arguments.port, peer: None };
         let offline = explain::answer(&configuration, question)?;
+        if plan.name == WITHOUT_TOKEN && offline.status() == Some(StatusCode::UNAUTHORIZED) {
+            plan.expected = StatusCode::UNAUTHORIZED; // as a JWTPolicy may have it
+        }
         let live = runtime.block_on(client.status(head()?));
         rows.push(row(&plan, &asked, &offline, live));
     }
@@ -123,7 +128,7 @@ fn plans(
     };
     Ok([
         plan(WITH_TOKEN, &guarded, token, StatusCode::OK),
-        plan("no token", &guarded, None, StatusCode::FORBIDDEN),
+        plan(WITHOUT_TOKEN, &guarded, None, StatusCode::FORBIDDEN),
         plan("bad token", &guarded, Some(BAD_TOKEN.to_owned()), StatusCode::UNAUTHORIZED),
         plan("open path, no token", &open, None, StatusCode::OK),
     ])
