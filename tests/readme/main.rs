@@ -172,7 +172,10 @@ impl Room {
     /// A command that runs in here.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.holder.id().to_string()).args(["--net", "--mount"]);
+        command
+            .arg("--target")
+            .arg(self.holder.id().to_string())
+            .args(["--net", "--mount", "--root"]);
         command.arg(format!("--wdns={}", self.place.display())).arg("--").args(words);
         command
     }
