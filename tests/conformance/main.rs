@@ -4,8 +4,9 @@ mod h2;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gateway_tests::corpus::{self, Case, Request};
 use gateway_tests::daemon::{Daemon, Start};
 use gateway_tests::manifests::Manifests;
@@ -120,6 +121,17 @@ fn send(
     Ok(response)
 }
 
+/// A port that is free and stays so: below those that the kernel gives to outgoing connections, each
+/// asked for once.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if port >= 30_000 {
+            bail!("no free port from 20000 to 29999");
+        }
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
 }
