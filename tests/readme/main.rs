@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const EXAMPLES: &str = "examples/quickstart";
@@ -222,7 +224,8 @@ impl Running {
 
     /// Ctrl-C, and the wait for a good end.
     fn interrupt(&mut self) -> Result<()> {
-        succeed(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(pid, Signal::SIGINT).context("cannot send SIGINT")?;
         let status = self.child.wait()?;
         ensure!(status.success(), "after Ctrl-C it ended with {status}");
         Ok(())
