@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gateway_daemon::authn::{Authenticator, CacheLimits, TokenCache};
 use gateway_daemon::clock::UnixSeconds;
-use gateway_daemon::model::jwt::{JwtRule, KeySource, TokenPlaces};
+use gateway_daemon::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
 use gateway_daemon::model::object::ObjectRef;
 use gateway_daemon::request::{ConnMeta, RequestView, Scheme};
 
@@ -104,6 +104,7 @@ fn rule(jwk: &str) -> JwtRule {
         space_delimited_claims: Vec::new(),
         clock_skew: JwtRule::CLOCK_SKEW,
         required_claims: Vec::new(),
+        claim_format: ClaimFormat::Envoy,
     }
 }
 

@@ -7,12 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::claims::sections;
 use crate::model::identity::Claim;
-use crate::model::jwt::JwtRule;
+use crate::model::jwt::{ClaimFormat, JwtRule};
 
 /// Headers that one rule writes.
 pub(super) struct Outputs {
     payload: Option<HeaderName>,
     claims: Vec<(HeaderName, Box<[Box<str>]>)>,
+    format: ClaimFormat,
 }
 
 impl Outputs {
@@ -21,6 +22,7 @@ impl Outputs {
         let claims = rule.output_claim_to_headers.iter();
         Self {
             payload: rule.output_payload_to_header.clone(),
+            format: rule.claim_format,
             claims: claims.map(|c| (c.header.clone(), path(&c.claim))).collect(),
         }
     }
@@ -38,7 +40,8 @@ impl Outputs {
         }
         for (name, path) in &self.claims {
             let claim = path.iter().try_fold(claims, |claim, member| claim.member(member));
-            headers.extend(claim.and_then(value).map(|v| (name.clone(), v)));
+            let value = claim.and_then(|claim| value(claim, self.format));
+            headers.extend(value.map(|v| (name.clone(), v)));
         }
         headers
     }
@@ -46,19 +49,32 @@ impl Outputs {
 
 /// A claim as a header value. None for null, an empty string, and text that no header can carry
 /// (control characters): the upstream then sees no header, which the client cannot supply either.
-fn value(claim: &Claim) -> Option<HeaderValue> {
+fn value(claim: &Claim, format: ClaimFormat) -> Option<HeaderValue> {
     let text = match claim {
         Claim::Null => return None,
         Claim::Bool(value) => value.to_string(),
         Claim::Number(value) => number(*value),
         Claim::String(text) => return header_text(text),
+        Claim::List(items) if format == ClaimFormat::CommaList => comma_list(items)?,
         Claim::List(_) | Claim::Object(_) => {
             let mut json = String::new();
             write_json(claim, &mut json);
-            STANDARD.encode(json)
+            if format == ClaimFormat::Envoy { STANDARD.encode(json) } else { json }
         }
     };
     header_text(&text)
+}
+
+/// Items with a comma between them. None if an item is no plain value, or holds a comma itself:
+/// whoever splits the header would read items that the issuer never wrote.
+fn comma_list(items: &[Claim]) -> Option<String> {
+    let item = |item: &Claim| match item {
+        Claim::Bool(value) => Some(value.to_string()),
+        Claim::Number(value) => Some(number(*value)),
+        Claim::String(text) => (!text.contains(',')).then(|| text.to_string()),
+        Claim::Null | Claim::List(_) | Claim::Object(_) => None,
+    };
+    items.iter().map(item).collect::<Option<Vec<_>>>().map(|items| items.join(","))
 }
 
 fn header_text(text: &str) -> Option<HeaderValue> {
@@ -276,9 +292,31 @@ mod tests {
     #[test]
     fn what_a_header_cannot_carry_is_no_header() {
         for text in ["", "a\r\nX-Evil: 1", "a\0b", "a\u{1}b", "a\u{7f}"] {
-            assert_eq!(value(&Claim::String(text.into())), None, "{text:?}");
+            assert_eq!(value(&Claim::String(text.into()), ClaimFormat::Envoy), None, "{text:?}");
         }
-        assert_eq!(value(&Claim::String("a\tb".into())).unwrap(), "a\tb");
+        assert_eq!(value(&Claim::String("a\tb".into()), ClaimFormat::Envoy).unwrap(), "a\tb");
+    }
+
+    #[test]
+    fn lists_stand_as_the_rule_says() {
+        use ClaimFormat::{CommaList, Envoy, Json};
+        let rows = [
+            (Envoy, r#"["a",1,true]"#, Some("WyJhIiwxLHRydWVd")),
+            (Json, r#"["a",1,true]"#, Some(r#"["a",1,true]"#)),
+            (CommaList, r#"["a",1,true]"#, Some("a,1,true")),
+            (CommaList, r#"["a","b,admin"]"#, None),
+            (CommaList, r#"["a",["b"]]"#, None),
+            (CommaList, r#"["a",null]"#, None),
+            (CommaList, "[]", None),
+            (CommaList, r#"{"k":"v"}"#, Some(r#"{"k":"v"}"#)),
+            (Json, r#""text""#, Some("text")),
+        ];
+        for (format, json, expected) in rows {
+            let object = format!(r#"{{"c":{json}}}"#);
+            let claims = crate::authn::json::object(object.as_bytes()).unwrap();
+            let found = claims.member("c").and_then(|claim| value(claim, format));
+            assert_eq!(found.as_ref().map(|v| v.to_str().unwrap()), expected, "{format:?} {json}");
+        }
     }
 
     #[test]

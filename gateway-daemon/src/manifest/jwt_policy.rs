@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use super::Manifest;
 use super::selector::PolicyTargetReference;
+use super::{Manifest, words};
 
 /// A JWTPolicy.
 pub(crate) type JwtPolicy = Manifest<JwtPolicySpec>;
@@ -45,8 +45,19 @@ pub(crate) struct IssuerSettings {
     pub(crate) clock_skew: Option<String>,
     #[serde(default)]
     pub(crate) required_claims: Vec<String>,
+    pub(crate) claim_format: Option<ClaimFormat>,
     #[serde(default)]
     pub(crate) keys: KeySettings,
+}
+
+words! {
+    /// `spec.issuers[].claimFormat`.
+    ClaimFormat {
+        "Envoy" => Envoy,
+        "JSON" => Json,
+        "CommaList" => CommaList,
+    }
+    unsupported {}
 }
 
 /// `spec.issuers[].keys`.

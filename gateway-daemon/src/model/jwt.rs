@@ -51,6 +51,18 @@ pub struct ClaimToHeader {
     pub claim: Arc<str>,
 }
 
+/// How a list or object claim stands in a header.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ClaimFormat {
+    /// JSON in standard base64, as Envoy does it.
+    #[default]
+    Envoy,
+    /// JSON.
+    Json,
+    /// Items of a list with a comma between them; an object as JSON.
+    CommaList,
+}
+
 /// One entry of `jwtRules`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct JwtRule {
@@ -78,6 +90,8 @@ pub struct JwtRule {
     pub clock_skew: Duration,
     /// Claims that have to be there, whatever their value.
     pub required_claims: Vec<Arc<str>>,
+    /// How list and object claims stand in output headers.
+    pub claim_format: ClaimFormat,
 }
 
 impl JwtRule {

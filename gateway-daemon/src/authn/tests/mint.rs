@@ -16,7 +16,7 @@ use http::Request;
 
 use crate::authn::{Authenticated, Authenticator, Refusal, TokenCache};
 use crate::clock::UnixSeconds;
-use crate::model::jwt::{JwtRule, KeySource, TokenPlaces};
+use crate::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
 use crate::model::object::ObjectRef;
 use crate::request::{ConnMeta, RequestView, Scheme};
 
@@ -142,6 +142,7 @@ pub(super) fn rule(keys: &str) -> JwtRule {
         space_delimited_claims: Vec::new(),
         clock_skew: JwtRule::CLOCK_SKEW,
         required_claims: Vec::new(),
+        claim_format: ClaimFormat::Envoy,
     }
 }
 

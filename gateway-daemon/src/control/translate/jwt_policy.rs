@@ -19,8 +19,10 @@ use super::attachment::{Attachment, shared};
 use super::authorization_policy::path_pattern;
 use super::duration::duration;
 use super::secret::Certificates;
-use crate::manifest::jwt_policy::{IssuerSettings, JwtPolicy, JwtPolicySpec, KeySettings};
-use crate::model::jwt::{JwtRule, KeySource};
+use crate::manifest::jwt_policy::{
+    ClaimFormat as WireFormat, IssuerSettings, JwtPolicy, JwtPolicySpec, KeySettings,
+};
+use crate::model::jwt::{ClaimFormat, JwtRule, KeySource};
 use crate::model::keys::{FetchOptions, KeyPlace, KeyUrl, RemoteKeys};
 use crate::model::path::CountedPath;
 use crate::model::refusal::{DeniedBody, Refusals};
@@ -41,6 +43,7 @@ struct Settings {
     issuer: Arc<str>,
     clock_skew: Option<Duration>,
     required_claims: Vec<Arc<str>>,
+    claim_format: ClaimFormat,
     file: Option<Arc<Path>>,
     options: FetchOptions,
     /// Something of it is wrong: the issuer's tokens are refused.
@@ -140,6 +143,7 @@ impl Settings {
             issuer: Arc::clone(&self.issuer),
             clock_skew: self.clock_skew,
             required_claims: self.required_claims.clone(),
+            claim_format: self.claim_format,
             file: self.file.clone(),
             options: self.options.clone(),
             broken: self.broken,
@@ -149,6 +153,7 @@ impl Settings {
     fn apply(&self, rule: &mut JwtRule) {
         rule.clock_skew = self.clock_skew.unwrap_or(rule.clock_skew);
         rule.required_claims.clone_from(&self.required_claims);
+        rule.claim_format = self.claim_format;
         if self.broken {
             rule.keys = KeySource::Unusable;
         }
@@ -264,6 +269,11 @@ impl Reader<'_, '_> {
             gateway: 0,
             issuer: shared(&wire.issuer),
             clock_skew,
+            claim_format: match wire.claim_format {
+                None | Some(WireFormat::Envoy) => ClaimFormat::Envoy,
+                Some(WireFormat::Json) => ClaimFormat::Json,
+                Some(WireFormat::CommaList) => ClaimFormat::CommaList,
+            },
             required_claims: wire.required_claims.iter().map(|claim| shared(claim)).collect(),
             file,
             options,

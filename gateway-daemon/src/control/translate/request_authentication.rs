@@ -17,7 +17,7 @@ use super::attachment::{Attachment, shared};
 use super::duration::duration;
 use super::jwt_policy::Policies;
 use crate::manifest::request_authentication::{JwtRule as WireRule, RequestAuthentication};
-use crate::model::jwt::{ClaimToHeader, JwtRule, KeySource, TokenHeader, TokenPlaces};
+use crate::model::jwt::{ClaimFormat, ClaimToHeader, JwtRule, KeySource, TokenHeader, TokenPlaces};
 use crate::model::keys::{FetchOptions, KeyPlace, KeyUrl, RemoteKeys};
 
 /// Istio's default for `timeout`.
@@ -112,6 +112,7 @@ impl<'b, 'd, 'o> RuleTranslator<'b, 'd, 'o> {
             space_delimited_claims,
             clock_skew: JwtRule::CLOCK_SKEW,
             required_claims: Vec::new(),
+            claim_format: ClaimFormat::Envoy,
         }
     }
 

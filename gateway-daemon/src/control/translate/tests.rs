@@ -122,7 +122,10 @@ fn describe(model: &Model, report: &Report) -> String {
                     rule.output_claim_to_headers,
                     rule.space_delimited_claims
                 ),
-                format!("  skew {:?} required {:?}", rule.clock_skew, rule.required_claims),
+                format!(
+                    "  skew {:?} required {:?} format {:?}",
+                    rule.clock_skew, rule.required_claims, rule.claim_format
+                ),
             ]
         });
         let policies = gateway.policies.iter().flat_map(|policy| {
