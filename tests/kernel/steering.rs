@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -10,7 +10,7 @@ use gateway_common::hook::Hook;
 use gateway_common::verdict::PacketVerdict;
 use gateway_daemon::bpf::{Capability, LoadOptions, Privileged, TcMode};
 use gateway_daemon::counters::ListenerSlot;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::sandbox::{
     self, Peer, Worker, assert_sums, attach, load, options, packets, regions, run, steer, sysctl,
@@ -177,6 +177,13 @@ fn an_empty_slot_passes() {
     sandbox::enter();
     let (mut attached, workers) = attach("lo");
     let http = steer(attached.maps(), "http", &[], 8080);
+    // A process that another test is just starting holds every descriptor between fork and exec.
+    let both = || workers.iter().flat_map(|worker| [&worker.v4, &worker.v6]);
+    let _held: Vec<_> = both().map(|listener| listener.try_clone().unwrap()).collect();
+    // So closing may not end a listener; shutting it down does, and empties its slot.
+    for listener in both() {
+        SockRef::from(listener).shutdown(Shutdown::Both).unwrap();
+    }
     drop(workers);
     for address in ["127.0.0.1:8080", "[::1]:8080"] {
         let error = TcpStream::connect(address).unwrap_err();
