@@ -1,10 +1,10 @@
 //! Names, numbers and sizes that both halves must agree on.
 
 /// Version of every layout in this crate; part of the pin path.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Where maps are pinned: `<bpffs>/gateway/v<ABI_VERSION>/<map name>`.
-pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway/v1";
+pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway/v2";
 
 /// Most path slots, slot 0 (*no path*) included.
 pub const MAX_PATHS: u32 = 16_384;
@@ -18,6 +18,18 @@ pub const MAX_GATEWAY_PORTS: u32 = 4_096;
 pub const MAX_CPUS: u32 = 256;
 /// Most static deny prefixes per address family.
 pub const MAX_DENY_SOURCES: u32 = 65_536;
+/// Most banned sources per address family.
+pub const MAX_BANNED_SOURCES: u32 = 65_536;
+
+/// Sources per address family whose connections are counted against a budget; beyond, those not
+/// seen for longest begin anew.
+pub const MAX_SYN_BUCKETS: u32 = 65_536;
+/// Most sources with earned trust per address family; beyond, those not seen for longest lose it.
+pub const MAX_EARNED_SOURCES: u32 = 65_536;
+/// Most trusted prefixes per address family.
+pub const MAX_TRUSTED_SOURCES: u32 = 1_024;
+/// Bytes of the ring buffer of events; a power of two and of pages.
+pub const EVENT_BYTES: u32 = 65_536;
 
 /// Bytes of a path pattern's name row; longer names are cut.
 pub const PATH_NAME_BYTES: usize = 240;
@@ -65,4 +77,24 @@ pub mod map {
     pub const DENY_SOURCES_V4: &str = "DENY_SOURCES_V4";
     /// Longest-prefix trie of denied IPv6 sources.
     pub const DENY_SOURCES_V6: &str = "DENY_SOURCES_V6";
+    /// Hash of [`SourceV4`](crate::bans::SourceV4) to [`Ban`](crate::bans::Ban).
+    pub const BANNED_SOURCES_V4: &str = "BANNED_SOURCES_V4";
+    /// Hash of [`SourceV6`](crate::bans::SourceV6) to [`Ban`](crate::bans::Ban).
+    pub const BANNED_SOURCES_V6: &str = "BANNED_SOURCES_V6";
+    /// Hash of [`SourceV4`](crate::bans::SourceV4) to [`SynBucket`](crate::budget::SynBucket).
+    pub const SYN_BUCKETS_V4: &str = "SYN_BUCKETS_V4";
+    /// Hash of [`SourceV6`](crate::bans::SourceV6) to [`SynBucket`](crate::budget::SynBucket).
+    pub const SYN_BUCKETS_V6: &str = "SYN_BUCKETS_V6";
+    /// Hash of [`SourceV4`](crate::bans::SourceV4) to [`Earned`](crate::budget::Earned).
+    pub const EARNED_SOURCES_V4: &str = "EARNED_SOURCES_V4";
+    /// Hash of [`SourceV6`](crate::bans::SourceV6) to [`Earned`](crate::budget::Earned).
+    pub const EARNED_SOURCES_V6: &str = "EARNED_SOURCES_V6";
+    /// Longest-prefix trie of trusted IPv4 sources.
+    pub const TRUSTED_SOURCES_V4: &str = "TRUSTED_SOURCES_V4";
+    /// Longest-prefix trie of trusted IPv6 sources.
+    pub const TRUSTED_SOURCES_V6: &str = "TRUSTED_SOURCES_V6";
+    /// Ring buffer of [`Event`](crate::budget::Event).
+    pub const EVENTS: &str = "EVENTS";
+    /// Array of one [`GuardSettings`](crate::bans::GuardSettings).
+    pub const GUARD_SETTINGS: &str = "GUARD_SETTINGS";
 }

@@ -43,8 +43,14 @@ pub struct PacketCounters {
     pub fragment: Volume,
     /// Verdict [`PacketVerdict::NoListener`].
     pub no_listener: Volume,
-    /// Zero; fills the row to a multiple of 64 bytes.
-    pub reserved: [u64; 6],
+    /// Verdict [`PacketVerdict::BannedSource`].
+    pub banned_source: Volume,
+    /// Verdict [`PacketVerdict::BanAudit`].
+    pub ban_audit: Volume,
+    /// Verdict [`PacketVerdict::SynLimited`].
+    pub syn_limited: Volume,
+    /// Zero; room for verdicts to come, and fills the row to a multiple of 64 bytes.
+    pub reserved: [u64; 8],
 }
 
 impl PacketCounters {
@@ -66,7 +72,10 @@ impl PacketCounters {
             unparsed: volume(&words, Self::word(PacketVerdict::Unparsed)),
             fragment: volume(&words, Self::word(PacketVerdict::Fragment)),
             no_listener: volume(&words, Self::word(PacketVerdict::NoListener)),
-            reserved: [0; 6],
+            banned_source: volume(&words, Self::word(PacketVerdict::BannedSource)),
+            ban_audit: volume(&words, Self::word(PacketVerdict::BanAudit)),
+            syn_limited: volume(&words, Self::word(PacketVerdict::SynLimited)),
+            reserved: [0; 8],
         }
     }
 
@@ -86,6 +95,9 @@ impl PacketCounters {
             PacketVerdict::Unparsed => self.unparsed,
             PacketVerdict::Fragment => self.fragment,
             PacketVerdict::NoListener => self.no_listener,
+            PacketVerdict::BannedSource => self.banned_source,
+            PacketVerdict::BanAudit => self.ban_audit,
+            PacketVerdict::SynLimited => self.syn_limited,
         }
     }
 }
@@ -102,8 +114,7 @@ pub const fn packet_row(cpu: u32, hook: Hook, listener: u32) -> u32 {
 /// One row of `REQUEST_COUNTERS`: what one worker answered for one path.
 ///
 /// `requests` equals the sum of the ten verdicts. The connection fields are used in the rows of
-/// slot 0 only: `connections` equals `connections_refused + handshakes_failed + connections_served`
-/// once every connection is closed.
+/// slot 0 only: `connections` equals the sum of refused, failed, served, lost and open ones.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(C, align(64))]
 pub struct RequestCounters {
@@ -141,8 +152,12 @@ pub struct RequestCounters {
     pub handshakes_failed: u64,
     /// Connections served and closed (slot 0).
     pub connections_served: u64,
+    /// Connections open now (slot 0): the one field that also falls.
+    pub connections_open: u64,
+    /// Connections that were open when the row's writer was killed (slot 0).
+    pub connections_lost: u64,
     /// Zero; fills the row to a multiple of 64 bytes.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 5],
 }
 
 impl RequestCounters {
@@ -169,6 +184,8 @@ impl RequestCounters {
             connections_refused,
             handshakes_failed,
             connections_served,
+            connections_open,
+            connections_lost,
             ..,
         ] = words;
         Self {
@@ -189,8 +206,15 @@ impl RequestCounters {
             connections_refused,
             handshakes_failed,
             connections_served,
-            reserved: [0; 7],
+            connections_open,
+            connections_lost,
+            reserved: [0; 5],
         }
+    }
+
+    /// Requests that did not get the upstream's answer; each has a reason.
+    pub const fn refused(&self) -> u64 {
+        self.requests.wrapping_sub(self.allowed)
     }
 
     /// Word of a verdict.

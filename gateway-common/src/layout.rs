@@ -3,6 +3,8 @@
 use core::mem::{align_of, offset_of, size_of};
 
 use crate::abi;
+use crate::bans::{Ban, GuardSettings, SourceV4, SourceV6};
+use crate::budget::{Earned, Event, SynBucket};
 use crate::counters::{PacketCounters, RequestCounters, Volume, WireCounters};
 use crate::path::PathName;
 use crate::reasons::ReasonCounters;
@@ -11,7 +13,7 @@ use crate::verdict::{PacketVerdict, RequestVerdict};
 
 const _: () = {
     assert!(size_of::<Volume>() == 16);
-    assert!(size_of::<PacketCounters>() == 192 && align_of::<PacketCounters>() == 64);
+    assert!(size_of::<PacketCounters>() == 256 && align_of::<PacketCounters>() == 64);
     assert!(size_of::<RequestCounters>() == 192 && align_of::<RequestCounters>() == 64);
     assert!(size_of::<WireCounters>() == 32);
     assert!(size_of::<ReasonCounters>() == 8 * ReasonCounters::WORDS);
@@ -22,6 +24,11 @@ const _: () = {
     assert!(size_of::<ListenerName>().is_multiple_of(8));
     assert!(size_of::<GatewayPort>() == 20);
     assert!(size_of::<GatewayPortEntry>() == 16);
+    assert!(size_of::<SourceV4>() == 4 && size_of::<SourceV6>() == 8);
+    assert!(size_of::<Ban>() == 32);
+    assert!(size_of::<GuardSettings>() == 40);
+    assert!(size_of::<SynBucket>() == 16 && size_of::<Earned>() == 8);
+    assert!(size_of::<Event>() == 32);
 };
 
 // A verdict's number is its place in the row: the first and the last hold for all between.
@@ -29,8 +36,8 @@ const _: () = {
     assert!(offset_of!(PacketCounters, seen) == 0);
     assert!(offset_of!(PacketCounters, other) == 8 * PacketCounters::word(PacketVerdict::Other));
     assert!(
-        offset_of!(PacketCounters, no_listener)
-            == 8 * PacketCounters::word(PacketVerdict::NoListener)
+        offset_of!(PacketCounters, syn_limited)
+            == 8 * PacketCounters::word(PacketVerdict::SynLimited)
     );
     assert!(offset_of!(RequestCounters, requests) == 0);
     assert!(

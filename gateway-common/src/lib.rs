@@ -7,6 +7,8 @@
 #![no_std]
 
 pub mod abi;
+pub mod bans;
+pub mod budget;
 pub mod counters;
 pub mod hook;
 pub mod layout;

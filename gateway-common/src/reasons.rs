@@ -9,7 +9,8 @@ macro_rules! reason_counters {
         #[expect(missing_docs, reason = "a field is named after its reason, which is documented")]
         pub struct ReasonCounters {
             $(pub $name: u64,)+
-            pub reserved: [u64; ReasonCounters::WORDS - ReasonCounters::NAMES.len()],
+            pub reserved: [u64; ReasonCounters::RETIRED - ReasonCounters::NAMES.len()],
+            pub retired: u64,
         }
 
         impl ReasonCounters {
@@ -50,11 +51,17 @@ reason_counters! {
     upstream_protocol,
     upstream_timeout,
     client_gone,
+    ext_authz_denied,
+    ext_authz_error,
+    body_too_large,
 }
 
 impl ReasonCounters {
     /// Words of a row.
     pub const WORDS: usize = 48;
+    /// Word of `retired`: refused requests of paths whose row was given to another name. With it,
+    /// the reasons of a worker add up to the requests of its rows that were not allowed.
+    pub const RETIRED: usize = Self::WORDS - 1;
 
     /// Word of a reason; none if no field has its name.
     pub const fn word(reason: &str) -> Option<usize> {

@@ -22,11 +22,17 @@ pub enum PacketVerdict {
     Fragment = 6,
     /// For a gateway port, but no worker could take it: passed on, the kernel answers.
     NoListener = 7,
+    /// Dropped: the source is banned for a while.
+    BannedSource = 8,
+    /// Passed on, though the source is banned: bans are in audit mode, or enforcing is suspended.
+    BanAudit = 9,
+    /// Dropped: it opens a connection, and its source has no budget left.
+    SynLimited = 10,
 }
 
 impl PacketVerdict {
     /// Every packet verdict, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Other,
         Self::Passed,
         Self::Steered,
@@ -35,6 +41,9 @@ impl PacketVerdict {
         Self::Unparsed,
         Self::Fragment,
         Self::NoListener,
+        Self::BannedSource,
+        Self::BanAudit,
+        Self::SynLimited,
     ];
 
     /// The word for this verdict in metrics, tables and logs.
@@ -48,6 +57,9 @@ impl PacketVerdict {
             Self::Unparsed => "unparsed",
             Self::Fragment => "fragment",
             Self::NoListener => "no_listener",
+            Self::BannedSource => "banned_source",
+            Self::BanAudit => "ban_audit",
+            Self::SynLimited => "syn_limited",
         }
     }
 }

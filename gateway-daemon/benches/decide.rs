@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use gateway_common::path::PathSlot;
-use gateway_daemon::authz::Engine;
+use gateway_daemon::authz::{Consultation, Engine};
 use gateway_daemon::model::listener::ListenerIndex;
 use gateway_daemon::model::object::ObjectRef;
 use gateway_daemon::model::path::CountedPath;
@@ -112,6 +112,7 @@ fn policies(c: &mut Criterion) {
                 action: Action::Allow,
                 dry_run: false,
                 rules: vec![rule(at)],
+                provider: None,
             };
             let engine = Engine::compile((0..size).map(policy).collect());
             let Some(view) = view(&(shape.target)(size / 2), &(shape.host)(size / 2)) else {
@@ -119,7 +120,12 @@ fn policies(c: &mut Criterion) {
             };
             let conn = conn();
             group.bench_function(BenchmarkId::from_parameter(size), |b| {
-                b.iter(|| engine.decide(black_box(&view), &conn, None).is_ok());
+                b.iter(|| match engine.consult(black_box(&view), &conn) {
+                    Ok(Consultation::Vetted(vetted)) => {
+                        engine.decide(vetted, black_box(&view), &conn, None).is_ok()
+                    }
+                    _ => false,
+                });
             });
         }
     }

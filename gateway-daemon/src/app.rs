@@ -3,6 +3,8 @@
 //! Start: read the configuration, load and attach the kernel half, open sockets, give up
 //! privileges, publish, start threads, steer, ready. Stop: not ready, take no more, drain, detach.
 
+mod bans;
+mod bans_command;
 mod commands;
 mod ports;
 
@@ -18,6 +20,7 @@ use tracing::{error, info, warn};
 
 use self::ports::{OpenPorts, WorkerLink};
 use crate::admin::{self, Observed};
+use crate::authn::CacheCounters;
 use crate::bpf::{self, Detached, LoadOptions, Privileged};
 use crate::control::{self, Prepared, Trigger};
 use crate::counters::{Gauge, PathSlots, Regions};
@@ -47,6 +50,7 @@ fn run(settings: &Settings) -> Result<()> {
         Datapath::Ebpf => attach(settings)?,
         Datapath::Off => plain(settings)?,
     };
+    let ground = bans::prepare(settings)?;
     let (links, mut receivers) = worker_links(settings.workers);
     ports.link(links).context("cannot open the workers' sockets")?;
     control::Ports::open(&mut ports, &addresses).map_err(anyhow::Error::msg)?;
@@ -57,18 +61,24 @@ fn run(settings: &Settings) -> Result<()> {
     let log = LogWriter::start(&settings.access_log)
         .with_context(|| format!("--access-log: cannot open {:?}", settings.access_log))?;
     let (log, log_thread) = log.unzip();
+    let bans = bans::start(settings, ground, &regions)?;
     let gauge = Gauge::default();
     let (guard, drained) = lifecycle::drain();
+    let mut token_caches = Vec::new();
     let mut workers = Vec::new();
     for (id, receiver) in (0..).zip(receivers.drain(..)) {
+        let token_cache = CacheCounters::default();
+        token_caches.push(token_cache.clone());
         let seed = WorkerParts {
             id,
             limits: Arc::new(settings.limits.clone()),
             snapshots: writer.reader(),
             counters: regions.worker(id).context("a worker has no counter rows")?,
             gauge: gauge.clone(),
+            token_cache,
             access_log: log.clone(),
             marks: settings.datapath == Datapath::Ebpf,
+            watch: bans.as_ref().map(bans::Bans::watch),
             drain: guard.clone(),
         };
         workers.push(start_worker(seed, receiver)?);
@@ -78,9 +88,12 @@ fn run(settings: &Settings) -> Result<()> {
         regions,
         readiness: readiness.clone(),
         gauge,
+        token_caches,
         snapshots: writer.clone(),
         control: control.status(),
+        shadow: control.shadow(),
         log_dropped: log.as_ref().map(LogWriter::dropped),
+        bans: bans.as_ref().map(bans::Bans::status),
         datapath: settings.datapath.word(),
     });
     drop(log);
@@ -104,6 +117,7 @@ fn run(settings: &Settings) -> Result<()> {
     for worker in workers {
         join(worker, "worker")?;
     }
+    bans.map(bans::Bans::end).transpose()?;
     if let Some(thread) = log_thread {
         join(thread, "access log")?;
     }
@@ -122,6 +136,7 @@ fn attach(settings: &Settings) -> Result<(Regions, OpenPorts)> {
     let options = LoadOptions {
         workers: settings.workers,
         deny_sources: settings.deny_sources.clone(),
+        trusted_sources: bans::trusted(settings),
         pin_directory: settings.pin_directory.clone(),
     };
     let loaded = Detached::prepare(options)

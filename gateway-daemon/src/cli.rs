@@ -1,5 +1,7 @@
 //! The command line: raw words. `settings.rs` says what they mean.
 
+pub mod bans;
+pub mod doctor;
 pub mod generate;
 pub mod tools;
 
@@ -33,6 +35,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the counters from the pinned maps, also while the daemon is down.
     Stats(StatsArgs),
+    /// Tell whether this machine can run the gateway, and what to do where it cannot: kernel,
+    /// interfaces, privileges, limits, pins, ports. Changes nothing; exits 1 if something is in
+    /// the way.
+    Doctor(doctor::DoctorArgs),
     /// Walk one request through the data path's own code, offline, and tell what decided and why;
     /// exits 0 if it is forwarded, else 1.
     Explain(tools::ExplainArgs),
@@ -45,6 +51,9 @@ pub enum Command {
     /// Look at tokens.
     #[command(subcommand)]
     Token(tools::TokenCommand),
+    /// List and change bans in the pinned maps, also while the daemon is down.
+    #[command(subcommand)]
+    Bans(bans::BansCommand),
     /// Remove everything that the daemon pinned in bpffs.
     Unload(UnloadArgs),
 }
@@ -96,6 +105,10 @@ pub struct StatsArgs {
     /// Print again every second until interrupted.
     #[arg(long)]
     pub watch: bool,
+    /// Check instead that every sum of the ledger holds, also while the daemon serves; exits 1 and
+    /// names row and both sides if one does not.
+    #[arg(long, conflicts_with = "watch")]
+    pub audit: bool,
 }
 
 /// `--datapath`.
@@ -158,6 +171,9 @@ pub struct RunArgs {
     /// Keys.
     #[command(flatten)]
     pub keys: KeyArgs,
+    /// Bans.
+    #[command(flatten)]
+    pub bans: bans::BanArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -309,6 +325,7 @@ impl RunArgs {
                 authorities: self.keys.jwks_ca,
                 allow_private: self.keys.jwks_allow_private,
             },
+            bans: self.bans.settings(),
             limits: Limits {
                 max_head_bytes: limits.max_head_bytes,
                 max_headers: limits.max_headers,
@@ -399,6 +416,12 @@ mod tests {
             (["--drain-timeout", "-1"], "unexpected argument"),
             (["--deny-source", "10.0.0.0/33"], "CIDR"),
             (["--datapath", "maybe"], "ebpf"),
+            (["--bans", "on"], "enforce"),
+            (["--ban-threshold", "0"], "1..="),
+            (["--syn-burst", "0"], "1..="),
+            (["--ban-max-share", "101"], "1..=100"),
+            (["--ban-max-entries", "65537"], "1..=65536"),
+            (["--trusted-source", "proxy"], "CIDR"),
         ] {
             let error = run(&words).expect_err(complaint);
             assert!(error.contains(complaint), "{words:?}: {error}");

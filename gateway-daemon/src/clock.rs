@@ -17,6 +17,13 @@ pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Nanoseconds since boot, suspended time included (`CLOCK_BOOTTIME`): the clock of the programs.
+pub fn since_boot() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Neither is negative, and 500 years fit.
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// The monotonic clock, for durations.
 #[expect(clippy::disallowed_methods, reason = "this file owns the clock")]
 pub fn monotonic() -> Instant {

@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gateway_common::bans::BanMode;
+
+use crate::model::ban::SynBudget;
 use crate::model::policy::Cidr;
 
 /// Whether the kernel half is used.
@@ -67,6 +70,31 @@ pub struct Settings {
     pub unpin_on_exit: bool,
     /// Fetching keys.
     pub keys: Keys,
+    /// Bans.
+    pub bans: Bans,
+}
+
+/// Who is banned, and for how long.
+#[derive(Clone, Debug)]
+pub struct Bans {
+    /// Whether strikes count and bans drop.
+    pub mode: BanMode,
+    /// Strikes within the window that ban.
+    pub threshold: u32,
+    /// From a source's first strike.
+    pub window: Duration,
+    /// How long a ban lasts.
+    pub duration: Duration,
+    /// Bans at a time.
+    pub max_entries: u32,
+    /// Percent of the packets to gateway ports that bans may meet.
+    pub max_share: u8,
+    /// Never banned, and without a budget of connections.
+    pub trusted: Vec<Cidr>,
+    /// Budgets of new connections; none: unlimited.
+    pub budget: Option<SynBudget>,
+    /// How long a good token gives its source the larger budget.
+    pub earned_duration: Duration,
 }
 
 /// How keys of issuers are fetched and kept.

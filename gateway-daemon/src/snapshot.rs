@@ -2,7 +2,7 @@
 //!
 //! Written by `control/publish.rs`, swapped in one step, read by the data path without a lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::{ArcSwap, Cache};
 
 use crate::authn::Authenticator;
-use crate::authz::Engine;
+use crate::authz::{Engine, ShadowTally};
+use crate::model::ext_authz::Provider;
 use crate::model::keys::KeyFeed;
 use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
 use crate::model::object::ObjectRef;
@@ -53,6 +54,18 @@ impl Snapshot {
             paths: Arc::clone(&self.paths),
             feeds: self.feeds.clone(),
         }
+    }
+
+    /// Every provider that CUSTOM policies ask, once, by namespace and name.
+    pub fn providers(&self) -> Vec<Arc<Provider>> {
+        let providers = self.gateways.iter().flat_map(|gateway| gateway.engine.providers());
+        let named = providers.map(|provider| (&provider.object, provider));
+        named.collect::<BTreeMap<_, _>>().into_values().map(Arc::clone).collect()
+    }
+
+    /// The counts of policies that never decide, of every Gateway.
+    pub fn shadow_tallies(&self) -> Vec<Arc<ShadowTally>> {
+        self.gateways.iter().filter_map(|gateway| gateway.engine.shadow_tally()).collect()
     }
 }
 

@@ -53,10 +53,10 @@ impl Count {
         let listener = if self.listener < abi::MAX_LISTENERS { self.listener } else { 0 };
         let row = packet_row(cpu(), self.hook, listener);
         let Some(row) = PACKET_COUNTERS.get_ptr_mut(row) else { return };
-        // The mask tells the verifier what the type says: eight verdicts.
+        // The mask tells the verifier what the type says: fewer volumes than a row has room for.
         let volume = (PacketCounters::word(verdict) / 2) & 0xf;
         // SAFETY: as in `path`. The row begins with `seen` and the verdicts' volumes, fewer than
-        // the twelve that it has room for (asserted in gateway_common::layout).
+        // the sixteen that it has room for (asserted in gateway_common::layout).
         unsafe {
             let volumes: *mut Volume = row.cast();
             self.add(volumes);

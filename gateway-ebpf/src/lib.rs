@@ -2,7 +2,7 @@
 //! it builds and is tested on the host too.
 //!
 //! [`parse`] reads a packet's headers, [`classify`] says what a TCP segment means for its
-//! connection, [`flow`] chooses a worker. Must not know: maps, helpers, contexts.
+//! connection, [`flow`] chooses a worker, [`gcra`] is a budget. Must not know: maps, helpers, contexts.
 #![no_std]
 #![expect(
     clippy::inline_always,
@@ -11,4 +11,5 @@
 
 pub mod classify;
 pub mod flow;
+pub mod gcra;
 pub mod parse;

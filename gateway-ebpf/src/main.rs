@@ -8,7 +8,10 @@
 )]
 #![expect(clippy::needless_pass_by_value, reason = "the entry macros pass contexts by value")]
 
+mod budget;
 mod count;
+mod events;
+mod guard;
 mod maps;
 mod packet;
 mod ports;
@@ -24,7 +27,8 @@ use gateway_ebpf::parse::{Parsed, parse};
 use crate::count::Count;
 use crate::packet::{Frame, Skb};
 
-/// Drops packets from denied sources to gateway ports, before the kernel allocates for them.
+/// Drops packets to gateway ports from denied and banned sources, and SYNs beyond a source's budget,
+/// before the kernel allocates for them.
 ///
 /// Without `frags`: with it, generic XDP rebuilds packets and forgets the length of their link
 /// layer (Linux 6.18), so that TC ingress behind it sees them without their Ethernet header.
@@ -36,18 +40,19 @@ fn gateway_xdp(context: XdpContext) -> u32 {
         Parsed::Tcp(segment) => match ports::destination(&segment) {
             Some(port) => {
                 count.listener = port.entry.listener;
-                if ports::is_denied(&segment) {
-                    PacketVerdict::DeniedSource
-                } else {
-                    PacketVerdict::Passed
-                }
+                guard::judge(&segment)
             }
             None => PacketVerdict::Other,
         },
         rest => without_port(rest),
     };
     count.verdict(verdict);
-    if verdict == PacketVerdict::DeniedSource { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    match verdict {
+        PacketVerdict::DeniedSource | PacketVerdict::BannedSource | PacketVerdict::SynLimited => {
+            xdp_action::XDP_DROP
+        }
+        _ => xdp_action::XDP_PASS,
+    }
 }
 
 /// Hands new connections to a worker's socket.

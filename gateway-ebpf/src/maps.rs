@@ -1,10 +1,13 @@
 //! Every map, named and sized as `gateway_common::abi` says. The loader sets the number of rows
 //! where it depends on CPUs or workers.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, SockMap};
+use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, SockMap};
 use aya_ebpf::macros::btf_map;
 use gateway_common::abi;
+use gateway_common::bans::{Ban, GuardSettings, SourceV4, SourceV6};
+use gateway_common::budget::{Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
@@ -65,3 +68,54 @@ pub(crate) static DENY_SOURCES_V4: LpmTrie<[u8; 4], u32, { abi::MAX_DENY_SOURCES
 #[btf_map]
 pub(crate) static DENY_SOURCES_V6: LpmTrie<[u8; 16], u32, { abi::MAX_DENY_SOURCES as usize }> =
     LpmTrie::new();
+
+/// Not preallocated: programs add nothing, and most nodes ban few.
+type Bans<S> =
+    HashMap<S, Ban, { abi::MAX_BANNED_SOURCES as usize }, { BPF_F_NO_PREALLOC as usize }>;
+
+#[btf_map]
+pub(crate) static BANNED_SOURCES_V4: Bans<SourceV4> = HashMap::new();
+
+#[btf_map]
+pub(crate) static BANNED_SOURCES_V6: Bans<SourceV6> = HashMap::new();
+
+#[btf_map]
+pub(crate) static GUARD_SETTINGS: Array<GuardSettings, 1> = Array::new();
+
+const BUCKETS: usize = abi::MAX_SYN_BUCKETS as usize;
+
+#[btf_map]
+pub(crate) static SYN_BUCKETS_V4: LruHashMap<SourceV4, SynBucket, BUCKETS> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SYN_BUCKETS_V6: LruHashMap<SourceV6, SynBucket, BUCKETS> = LruHashMap::new();
+
+const EARNED: usize = abi::MAX_EARNED_SOURCES as usize;
+
+#[btf_map]
+pub(crate) static EARNED_SOURCES_V4: LruHashMap<SourceV4, Earned, EARNED> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static EARNED_SOURCES_V6: LruHashMap<SourceV6, Earned, EARNED> = LruHashMap::new();
+
+const TRUSTED: usize = abi::MAX_TRUSTED_SOURCES as usize;
+
+#[btf_map]
+pub(crate) static TRUSTED_SOURCES_V4: LpmTrie<[u8; 4], u32, TRUSTED> = LpmTrie::new();
+
+#[btf_map]
+pub(crate) static TRUSTED_SOURCES_V6: LpmTrie<[u8; 16], u32, TRUSTED> = LpmTrie::new();
+
+/// A ring buffer's definition. That of aya-ebpf has a value size, which libbpf refuses.
+#[repr(C)]
+pub(crate) struct Ring<const BYTES: usize> {
+    r#type: *const [i32; BPF_MAP_TYPE_RINGBUF as usize],
+    max_entries: *const [i32; BYTES],
+}
+
+// SAFETY: the pointers are types for the loader to read, and null.
+unsafe impl<const BYTES: usize> Sync for Ring<BYTES> {}
+
+#[btf_map]
+pub(crate) static EVENTS: Ring<{ abi::EVENT_BYTES as usize }> =
+    Ring { r#type: core::ptr::null(), max_entries: core::ptr::null() };

@@ -1,10 +1,9 @@
-//! Is an (address, port) a Gateway listener's, and is a source denied?
+//! Is an (address, port) a Gateway listener's?
 
-use aya_ebpf::btf_maps::lpm_trie::Key;
 use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, PortFilter};
 use gateway_ebpf::parse::Segment;
 
-use crate::maps::{DENY_SOURCES_V4, DENY_SOURCES_V6, GATEWAY_PORTS, PORT_FILTER};
+use crate::maps::{GATEWAY_PORTS, PORT_FILTER};
 
 /// A gateway port that was found.
 pub(crate) struct Port {
@@ -59,17 +58,5 @@ fn unspecified(family: Family) -> [u8; 16] {
     match family {
         Family::V4 => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
         Family::V6 => [0; 16],
-    }
-}
-
-/// Whether a segment's source is in the static deny list.
-#[inline(always)]
-pub(crate) fn is_denied(segment: &Segment) -> bool {
-    match segment.family {
-        Family::V4 => {
-            let [.., a, b, c, d] = segment.source;
-            DENY_SOURCES_V4.get(&Key::new(32, [a, b, c, d])).is_some()
-        }
-        Family::V6 => DENY_SOURCES_V6.get(&Key::new(128, segment.source)).is_some(),
     }
 }

@@ -5,12 +5,15 @@ use gateway_tests::curl::{Answer, curl};
 use gateway_tests::environment::daemon_binary;
 use gateway_tests::shell;
 
-use crate::setting::{HTTP, Options, Setting};
+use crate::setting::{HTTP, Options, Setting, token};
 
 /// The setting, and where its admin listener is: port 0 takes a free port and the log says which.
 fn start() -> Result<(Setting, String)> {
-    let setting =
-        Options { arguments: &["--admin", "127.0.0.1:0"], ..Options::default() }.start()?;
+    start_with(&["--admin", "127.0.0.1:0"])
+}
+
+fn start_with(arguments: &[&str]) -> Result<(Setting, String)> {
+    let setting = Options { arguments, ..Options::default() }.start()?;
     let log = setting.daemon.log();
     let line = log.lines().find(|line| line.contains("admin listener")).context("no admin line")?;
     let address = line.rsplit("address=").next().unwrap_or_default().trim().to_owned();
@@ -84,6 +87,121 @@ fn labels_metrics_with_configured_words_only() -> Result<()> {
         assert!(documents.contains(&format!("`{name}`")), "docs/operations.md knows no {name}");
     }
     Ok(())
+}
+
+#[test]
+fn token_caches_tell_hits_misses_and_evictions() -> Result<()> {
+    let arguments = ["--admin", "127.0.0.1:0", "--refused-token-cache", "4"];
+    let (setting, admin) = start_with(&arguments)?;
+    // One connection, hence one worker.
+    let mut client = setting.connect()?;
+    let mut show = |token: &str, status| -> Result<()> {
+        let head = "GET /productpage HTTP/1.1\r\nhost: gw.example.test";
+        let request = format!("{head}\r\nauthorization: Bearer {token}\r\n\r\n");
+        assert_eq!(client.exchange(request.as_bytes(), false)?.status, status, "{token}");
+        Ok(())
+    };
+    for _ in 0..3 {
+        show(&token()?, 200)?;
+    }
+    for _ in 0..2 {
+        show("bad", 401)?;
+    }
+    for number in 0..9 {
+        show(&format!("{number}.bad"), 401)?;
+    }
+    let metrics = ask(&setting, &[&format!("{admin}/metrics")])?.body;
+    for (family, labels, value) in [
+        ("hits_total", "store=\"verified\"", 2),
+        ("hits_total", "store=\"refused\"", 1),
+        ("misses_total", "", 11),
+        ("evictions_total", "store=\"verified\"", 0),
+        ("evictions_total", "store=\"refused\"", 6),
+        ("entries", "store=\"verified\"", 1),
+        ("entries", "store=\"refused\"", 4),
+    ] {
+        let name = format!("gateway_token_cache_{family}{{");
+        let both = |line: &&str| line.starts_with(&name) && line.contains(labels);
+        let values = metrics.lines().filter(both).filter_map(|line| line.rsplit_once(' '));
+        let values: Vec<u64> = values.map(|(_, value)| value.parse()).collect::<Result<_, _>>()?;
+        // The other worker saw none of it.
+        assert_eq!((values.len(), values.iter().sum::<u64>()), (2, value), "{family} {labels}");
+        assert!(values.contains(&value), "{family} {labels}: {values:?}");
+    }
+    Ok(())
+}
+
+/// A policy that never decides, about one path.
+fn shadow_policy(name: &str, annotation: &str, action: &str, path: &str) -> String {
+    format!(
+        "---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{ name: {name}, namespace: default{annotation} }}
+spec:
+  action: {action}
+  rules: [ {{ to: [ {{ operation: {{ paths: [ {path} ] }} }} ] }} ]
+"
+    )
+}
+
+#[test]
+fn policies_in_dry_run_are_counted_each() -> Result<()> {
+    const DRY: &str = ", annotations: { istio.io/dry-run: \"true\" }";
+    let (setting, admin) = start()?;
+    let shown = |wanted: &[(&str, &str, &str, u64)]| {
+        let metrics = ask(&setting, &[&format!("{admin}/metrics")]).ok()?.body;
+        let family = "gateway_shadow_policy_requests_total{";
+        let samples: Vec<&str> = metrics.lines().filter(|line| line.starts_with(family)).collect();
+        let line = |(policy, action, result, count): &(&str, &str, &str, u64)| {
+            let labels = format!("policy=\"default/{policy}\",action=\"{action}\"");
+            format!("{family}{labels},result=\"{result}\"}} {count}")
+        };
+        let wanted: Vec<String> = wanted.iter().map(line).collect();
+        (samples == wanted).then_some(())
+    };
+    let policies = shadow_policy("a-allow", DRY, "ALLOW", "/a")
+        + &shadow_policy("a-deny", DRY, "DENY", "/a")
+        + &shadow_policy("audit", "", "AUDIT", "/a");
+    setting.manifests.write("shadow.yaml", &policies)?;
+    setting.daemon.until("policies in dry run", || {
+        shown(&[
+            ("a-allow", "ALLOW", "allowed", 0),
+            ("a-allow", "ALLOW", "denied", 0),
+            ("a-deny", "DENY", "denied", 0),
+            ("a-deny", "DENY", "allowed", 0),
+            ("audit", "AUDIT", "matched", 0),
+            ("audit", "AUDIT", "unmatched", 0),
+        ])
+    })?;
+    for (path, status) in [("/a", 200), ("/a", 200), ("/b", 200), ("/productpage", 403)] {
+        assert_eq!(setting.curl(&[&format!("{HTTP}{path}")])?.status, status, "{path}");
+    }
+    // A request whose token is refused does not come as far as policies.
+    let bad = setting.curl(&["--header", "authorization: Bearer x", &format!("{HTTP}/a")])?;
+    assert_eq!(bad.status, 401);
+    setting.daemon.until("counted policies", || {
+        shown(&[
+            ("a-allow", "ALLOW", "allowed", 2),
+            ("a-allow", "ALLOW", "denied", 2),
+            ("a-deny", "DENY", "denied", 2),
+            ("a-deny", "DENY", "allowed", 2),
+            ("audit", "AUDIT", "matched", 2),
+            ("audit", "AUDIT", "unmatched", 2),
+        ])
+    })?;
+    // A reload that changes one policy, removes another and puts the third in force.
+    let policies =
+        shadow_policy("a-deny", DRY, "DENY", "/c") + &shadow_policy("a-allow", "", "ALLOW", "/a");
+    setting.manifests.write("shadow.yaml", &policies)?;
+    setting.daemon.until("the reload", || {
+        let counts = [("a-deny", "DENY", "denied", 2), ("a-deny", "DENY", "allowed", 2)];
+        shown(&counts)
+    })?;
+    assert_eq!(setting.curl(&[&format!("{HTTP}/c")])?.status, 403);
+    setting.daemon.until("another count", || {
+        shown(&[("a-deny", "DENY", "denied", 3), ("a-deny", "DENY", "allowed", 2)])
+    })
 }
 
 #[test]

@@ -3,13 +3,18 @@
 //! Every test has namespaces, manifests, an origin, a daemon and a pin directory of its own.
 
 mod admin;
+mod audit;
 mod bad_input;
+mod bans;
+mod claims;
 mod counters;
+mod doctor;
 mod drain;
 mod forwarding;
 mod framing;
 mod h2_abuse;
 mod jwks;
+mod kill;
 mod limits;
 mod privileges;
 mod reload;

@@ -1,10 +1,12 @@
 //! A daemon process under test: started, waited for, asked, stopped.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -28,75 +30,95 @@ pub struct Start<'t> {
     pub arguments: &'t [&'t str],
 }
 
-/// A running daemon. Dropped, it is killed and its pins are removed.
+/// A running daemon. Dropped, it is killed; with the last daemon of a pin directory go the pins.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
     directory: TempDir,
-    pins: String,
+    words: Vec<OsString>,
+    pins: Arc<Pins>,
 }
+
+/// A pin directory of a test's own.
+#[derive(Debug)]
+struct Pins(String);
 
 impl Start<'_> {
     /// Starts and waits until the daemon says that it is ready.
     pub fn ready(self) -> Result<Daemon> {
-        let notify = tempfile::tempdir()?;
-        let socket = notify.path().join("notify");
-        let ready = UnixDatagram::bind(&socket)?;
-        ready.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let mut daemon = self.spawn(Some(&socket))?;
-        let mut message = [0; 512];
-        let outcome = patience::until(|| {
-            if let Ok(Some(status)) = daemon.child.try_wait() {
-                return Some(Err(status));
-            }
-            let length = ready.recv(&mut message).ok()?;
-            message[..length].starts_with(b"READY=1").then_some(Ok(()))
-        });
-        match outcome {
-            Some(Ok(())) => Ok(daemon),
-            Some(Err(status)) => bail!("the daemon ended with {status}:\n{}", daemon.log()),
-            None => bail!("the daemon is not ready:\n{}", daemon.log()),
-        }
+        let (words, pins) = self.words()?;
+        ready(words, pins)
     }
 
     /// Starts, expects the daemon to end by itself, and gives its status and log.
     pub fn fails(self) -> Result<(ExitStatus, String)> {
-        let mut daemon = self.spawn(None)?;
-        let status = daemon.ended()?;
-        Ok((status, daemon.log()))
+        let (words, pins) = self.words()?;
+        fails(words, pins)
     }
 
-    fn spawn(self, notify: Option<&Path>) -> Result<Daemon> {
-        let directory = tempfile::tempdir()?;
-        let pins = format!("/sys/fs/bpf/gateway-test/{}", unique(&directory));
-        let mut command = match self.netns {
-            None => Command::new(daemon_binary()?),
-            Some(netns) => {
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={}", netns.path())).arg("--").arg(daemon_binary()?);
-                command
-            }
-        };
-        command
-            .args(["run", "--config"])
-            .arg(self.config)
-            .args(["--pin-directory", &pins])
-            .args(self.arguments)
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(File::create(directory.path().join("out"))?)
-            .stderr(File::create(directory.path().join("err"))?);
-        if let Some(socket) = notify {
-            command.env("NOTIFY_SOCKET", socket);
+    fn words(self) -> Result<(Vec<OsString>, Arc<Pins>)> {
+        let pins = Arc::new(Pins(format!("/sys/fs/bpf/gateway-test/{}", unique()?)));
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(netns) = self.netns {
+            words.extend(["nsenter".into(), format!("--net={}", netns.path()).into(), "--".into()]);
         }
-        let child = command.spawn().context("cannot start the daemon")?;
-        Ok(Daemon { child, directory, pins })
+        words.push(daemon_binary()?.into());
+        words.extend(["run".into(), "--config".into(), self.config.into()]);
+        words.extend(["--pin-directory".into(), (&pins.0).into()]);
+        words.extend(self.arguments.iter().map(OsString::from));
+        Ok((words, pins))
     }
 }
 
-fn unique(directory: &TempDir) -> String {
+fn ready(words: Vec<OsString>, pins: Arc<Pins>) -> Result<Daemon> {
+    let notify = tempfile::tempdir()?;
+    let socket = notify.path().join("notify");
+    let ready = UnixDatagram::bind(&socket)?;
+    ready.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let mut daemon = spawn(words, pins, Some(&socket))?;
+    let mut message = [0; 512];
+    let outcome = patience::until(|| {
+        if let Ok(Some(status)) = daemon.child.try_wait() {
+            return Some(Err(status));
+        }
+        let length = ready.recv(&mut message).ok()?;
+        message[..length].starts_with(b"READY=1").then_some(Ok(()))
+    });
+    match outcome {
+        Some(Ok(())) => Ok(daemon),
+        Some(Err(status)) => bail!("the daemon ended with {status}:\n{}", daemon.log()),
+        None => bail!("the daemon is not ready:\n{}", daemon.log()),
+    }
+}
+
+fn fails(words: Vec<OsString>, pins: Arc<Pins>) -> Result<(ExitStatus, String)> {
+    let mut daemon = spawn(words, pins, None)?;
+    let status = daemon.ended()?;
+    Ok((status, daemon.log()))
+}
+
+fn spawn(words: Vec<OsString>, pins: Arc<Pins>, notify: Option<&Path>) -> Result<Daemon> {
+    let directory = tempfile::tempdir()?;
+    let (program, arguments) = words.split_first().context("no program")?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(File::create(directory.path().join("out"))?)
+        .stderr(File::create(directory.path().join("err"))?);
+    if let Some(socket) = notify {
+        command.env("NOTIFY_SOCKET", socket);
+    }
+    let child = command.spawn().context("cannot start the daemon")?;
+    Ok(Daemon { child, directory, words, pins })
+}
+
+/// A name that no other test of this machine uses now.
+fn unique() -> Result<String> {
+    let directory = tempfile::tempdir()?;
     let name = directory.path().file_name().unwrap_or_default();
-    format!("{}{}", std::process::id(), name.to_string_lossy().replace('.', "-"))
+    Ok(format!("{}{}", std::process::id(), name.to_string_lossy().replace('.', "-")))
 }
 
 impl Daemon {
@@ -130,7 +152,25 @@ impl Daemon {
 
     /// Its bpffs directory.
     pub fn pins(&self) -> &str {
-        &self.pins
+        &self.pins.0
+    }
+
+    /// Starts another one with the same words and pins and more arguments, and waits until it is
+    /// ready.
+    pub fn again(&self, more: &[&str]) -> Result<Self> {
+        let (words, pins) = self.words(more);
+        ready(words, pins)
+    }
+
+    /// As [`Self::again`], but expects it to end by itself, and gives its status and log.
+    pub fn again_fails(&self, more: &[&str]) -> Result<(ExitStatus, String)> {
+        let (words, pins) = self.words(more);
+        fails(words, pins)
+    }
+
+    fn words(&self, more: &[&str]) -> (Vec<OsString>, Arc<Pins>) {
+        let more = more.iter().map(OsString::from);
+        (self.words.iter().cloned().chain(more).collect(), Arc::clone(&self.pins))
     }
 
     /// Its process id.
@@ -148,7 +188,7 @@ impl Daemon {
     pub fn stats(&self) -> Result<serde_json::Value> {
         let binary = daemon_binary()?;
         let binary = binary.to_str().context("the daemon's path is not UTF-8")?;
-        let text = shell::run(binary, &["stats", "--json", "--pin-directory", &self.pins])?;
+        let text = shell::run(binary, &["stats", "--json", "--pin-directory", self.pins()])?;
         serde_json::from_str(&text).context("`stats --json` printed no JSON")
     }
 
@@ -167,10 +207,15 @@ impl Drop for Daemon {
         {
             eprintln!("cannot end the daemon: {error}");
         }
-        if let Err(error) = std::fs::remove_dir_all(&self.pins)
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            eprintln!("cannot remove the pins {}: {error}", self.pins);
+            eprintln!("cannot remove the pins {}: {error}", self.0);
         }
     }
 }

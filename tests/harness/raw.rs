@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// Longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -75,6 +75,11 @@ impl Client {
     /// Closes the sending side.
     pub fn finish(&self) -> Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write).context("cannot close the sending side")
+    }
+
+    /// Closes with a reset, whatever is still on its way.
+    pub fn reset(self) -> Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).context("cannot reset")
     }
 
     /// Sends and reads one response.

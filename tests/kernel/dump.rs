@@ -1,12 +1,15 @@
 //! `bpftool map dump pinned`: a dump explains itself, without our tool.
 
 use gateway_common::abi::{PIN_DIRECTORY, map};
+use gateway_common::bans::BanMode;
 use gateway_common::path::PathSlot;
 use gateway_common::verdict::RequestVerdict;
 use gateway_daemon::counters::PathSlots;
+use gateway_daemon::model::ban::Source;
 use gateway_daemon::model::reason::Reason;
 use serde_json::{Value, json};
 
+use crate::bans::{ban, bans};
 use crate::packet::syn;
 use crate::sandbox::{self, load, options, regions, run, steer};
 
@@ -79,6 +82,10 @@ fn every_field_is_documented() {
     sandbox::enter();
     let mut loaded = load(options());
     steer(loaded.maps(), "http", &[], 8080);
+    for source in ["192.0.2.1", "2001:db8::1"] {
+        let source = Source::parse(source).unwrap();
+        bans(BanMode::Audit).insert(source, ban(1)).unwrap();
+    }
     let maps = [
         map::REQUEST_COUNTERS,
         map::PACKET_COUNTERS,
@@ -87,6 +94,9 @@ fn every_field_is_documented() {
         map::PATH_NAMES,
         map::LISTENER_NAMES,
         map::GATEWAY_PORTS,
+        map::BANNED_SOURCES_V4,
+        map::BANNED_SOURCES_V6,
+        map::GUARD_SETTINGS,
     ];
     for name in maps {
         let row = &dump(name)[0];

@@ -7,7 +7,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at its first surprise")]
 #![expect(clippy::disallowed_methods, reason = "tests measure time where clock.rs is not asked")]
 
+mod bans;
+mod budget;
 mod dump;
+mod fuzz;
 mod packet;
 mod pins;
 mod privilege;

@@ -151,7 +151,7 @@ fn unload_leaves_nothing() {
 #[test]
 fn what_is_missing_is_named() {
     sandbox::enter();
-    let elsewhere = LoadOptions { pin_directory: "/run/gateway/v1".into(), ..options() };
+    let elsewhere = LoadOptions { pin_directory: "/run/gateway/v2".into(), ..options() };
     let error = refused(elsewhere);
     assert!(error.contains("/run is not on a BPF file system: run `mount -t bpf"), "{error}");
     for workers in [0, abi::MAX_WORKERS + 1] {

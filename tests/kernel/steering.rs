@@ -8,7 +8,7 @@ use std::{io, thread};
 
 use gateway_common::hook::Hook;
 use gateway_common::verdict::PacketVerdict;
-use gateway_daemon::bpf::{Capability, LoadOptions, Privileged, TcMode};
+use gateway_daemon::bpf::{AttachOptions, Capability, LoadOptions, Privileged, TcMode, XdpWish};
 use gateway_daemon::counters::ListenerSlot;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -239,6 +239,9 @@ fn both_families_reach_the_workers_over_a_cable() {
     assert_sums(&regions);
 }
 
+/// As on kernels before 6.6.
+const FILTERS: AttachOptions = AttachOptions { xdp: XdpWish::Require, tc: TcMode::Clsact };
+
 #[test]
 fn filters_steer_as_links_do_and_are_removed() {
     sandbox::enter();
@@ -246,7 +249,7 @@ fn filters_steer_as_links_do_and_are_removed() {
     let attach = || {
         let mut loaded = load(options());
         let workers = sandbox::workers(loaded.maps());
-        let attached = loaded.attach_by(&privileged, &["lo".to_owned()], TcMode::Clsact).unwrap();
+        let attached = loaded.attach_with(&privileged, &["lo".to_owned()], FILTERS).unwrap();
         (attached, workers)
     };
     let filters = || run("tc filter show dev lo ingress").matches("direct-action").count();
@@ -263,7 +266,7 @@ fn filters_steer_as_links_do_and_are_removed() {
 
     // A killed daemon leaves its filters; the next one does not add to them.
     let elsewhere = LoadOptions { pin_directory: "/sys/fs/bpf/other/v1".into(), ..options() };
-    let killed = load(elsewhere).attach_by(&privileged, &["lo".to_owned()], TcMode::Clsact);
+    let killed = load(elsewhere).attach_with(&privileged, &["lo".to_owned()], FILTERS);
     std::mem::forget(killed.unwrap());
     let json = |line: &str| serde_json::from_str::<serde_json::Value>(&run(line)).unwrap();
     let program = json("ip -j link show lo")[0]["xdp"]["prog"]["id"].clone();

@@ -13,13 +13,13 @@ const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
 
 /// TCX and TC: let the next program decide.
-const NEXT: i32 = -1;
-const XDP_DROP: i32 = 1;
-const XDP_PASS: i32 = 2;
+pub(crate) const NEXT: i32 = -1;
+pub(crate) const XDP_DROP: i32 = 1;
+pub(crate) const XDP_PASS: i32 = 2;
 
 /// Runs a packet and answers what its row says: the action and the verdict that was counted for
 /// the listener, exactly one packet with all its bytes.
-fn verdict(
+pub(crate) fn verdict(
     loaded: &mut Loaded,
     hook: Hook,
     slot: ListenerSlot,
@@ -51,7 +51,7 @@ fn v6() -> Segment {
 
 /// Packets whose verdict depends on their headers alone: (name, bytes, belongs to the gateway
 /// port, verdict otherwise).
-fn headers() -> Vec<(&'static str, Vec<u8>, Option<PacketVerdict>)> {
+pub(crate) fn headers() -> Vec<(&'static str, Vec<u8>, Option<PacketVerdict>)> {
     let gateway = None;
     vec![
         ("plain IPv4", v4().bytes(), gateway),
@@ -112,7 +112,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>, Option<PacketVerdict>)> {
 
 /// Whether the kernel makes a socket buffer of a packet for a test run: not of IP without a whole
 /// header, which XDP sees.
-fn is_testable(bytes: &[u8]) -> bool {
+pub(crate) fn is_testable(bytes: &[u8]) -> bool {
     match bytes[12..14] {
         [0x08, 0x00] => bytes.len() >= 14 + 20,
         [0x86, 0xdd] => bytes.len() >= 14 + 40,

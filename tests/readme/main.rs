@@ -1,9 +1,11 @@
-//! README's commands, run as README shows them against what `cargo xtask run` starts.
+//! The commands of README and of `docs/counters.md`, run as they stand there, one after the other,
+//! against what `cargo xtask run` starts.
 //!
-//! A block of README after the line `<!-- tested -->` is a transcript: a line that begins with `$ `
-//! is run by the shell, and the lines below it must be in what it printed, in that order. `...` in a
-//! line stands for any text, alone on a line for any lines. All of it happens in a network and a mount namespace of its own, with a
-//! bpffs of its own, so that the ports and pins of this machine stay out of it.
+//! A block after the line `<!-- tested -->` is a transcript: a line that begins with `$ ` is run by
+//! the shell, with the lines below it that begin with `> `; what follows must be in what it
+//! printed, in that order. `...` in a line stands for any text, alone on a line for any lines. All
+//! of it happens in a network and a mount namespace of its own, with a bpffs of its own, so that
+//! the ports and pins of this machine stay out of it.
 
 use std::env;
 use std::fs;
@@ -24,10 +26,19 @@ const SERVES: &str = "Ctrl-C stops the gateway";
 /// How often counters are read until they show what was just done, and the pause between.
 const READINGS: (u32, Duration) = (50, Duration::from_millis(100));
 
+/// What is run, in this order; the counts that the second shows are those of the first.
+const DOCUMENTS: [&str; 2] = ["README.md", "docs/counters.md"];
+/// What `docs/counters.md` says that the daemon was started with.
+const ARGUMENTS: [&str; 3] = ["--", "--deny-source", "192.0.2.0/24"];
+
 #[test]
-fn readme_shows_what_happens() -> Result<()> {
-    let steps = transcript(&fs::read_to_string(Path::new(ROOT).join("README.md"))?);
-    ensure!(!steps.is_empty(), "README.md has no block marked `<!-- tested -->`");
+fn documents_show_what_happens() -> Result<()> {
+    let mut steps = Vec::new();
+    for document in DOCUMENTS {
+        let found = transcript(document, &fs::read_to_string(Path::new(ROOT).join(document))?);
+        ensure!(!found.is_empty(), "{document} has no block marked `<!-- tested -->`");
+        steps.extend(found);
+    }
 
     let place = tempfile::tempdir()?;
     copy_examples(place.path())?;
@@ -37,7 +48,7 @@ fn readme_shows_what_happens() -> Result<()> {
 
     let room = Room::new(place.path())?;
     let mut serve = room.command(&[&demo.display().to_string(), "serve", "--examples", EXAMPLES]);
-    serve.arg("--daemon").arg(&daemon);
+    serve.arg("--daemon").arg(&daemon).args(ARGUMENTS);
     let mut running = Running::start(&mut serve)?;
     for step in &steps {
         let line =
@@ -52,17 +63,18 @@ fn readme_shows_what_happens() -> Result<()> {
     Ok(())
 }
 
-/// A command of README and what it is said to print.
+/// A command of a document and what it is said to print.
 #[derive(Debug, Eq, PartialEq)]
 struct Step {
+    document: &'static str,
     command: String,
     output: Vec<String>,
 }
 
-fn transcript(readme: &str) -> Vec<Step> {
+fn transcript(document: &'static str, text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let (mut inside, mut marked) = (false, false);
-    for line in readme.lines() {
+    for line in text.lines() {
         if line.starts_with("```") {
             inside = marked && !inside;
             marked = false;
@@ -70,7 +82,12 @@ fn transcript(readme: &str) -> Vec<Step> {
             // Blank lines may stand between the mark and its block.
             marked = line == "<!-- tested -->" || (marked && line.trim().is_empty());
         } else if let Some(command) = line.strip_prefix("$ ") {
-            steps.push(Step { command: command.to_owned(), output: Vec::new() });
+            steps.push(Step { document, command: command.to_owned(), output: Vec::new() });
+        } else if let Some(rest) = line.strip_prefix("> ")
+            && let Some(step) = steps.last_mut()
+        {
+            step.command += "\n";
+            step.command += rest;
         } else if let Some(step) = steps.last_mut()
             && !line.trim().is_empty()
         {
@@ -87,14 +104,17 @@ fn missing<'a>(expected: &'a [String], printed: &str) -> Option<&'a str> {
     expected.find(|line| !printed.any(|found| fits(line, found)))
 }
 
-/// Whether a line of README stands for this one.
+/// Whether a line of a document stands for this one.
 fn fits(shown: &str, found: &str) -> bool {
-    match shown.split_once("...") {
-        None => shown == found,
-        Some((before, after)) => {
-            found.strip_prefix(before).is_some_and(|rest| rest.ends_with(after))
-        }
+    let Some((first, shown)) = shown.split_once("...") else { return shown == found };
+    let Some(mut rest) = found.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = shown.split("...").collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
     }
+    rest.ends_with(last)
 }
 
 /// Runs one step; what reads counters is asked again while they settle.
@@ -106,7 +126,11 @@ fn check(step: &Step, command: &mut Command) -> Result<()> {
         let printed = succeed(command)?;
         let Some(line) = missing(&step.output, &printed) else { return Ok(()) };
         if readings == most {
-            bail!("`{}`: README shows\n{line}\nwhich is not in\n{printed}", step.command);
+            bail!(
+                "`{}`: {} shows\n{line}\nwhich is not in\n{printed}",
+                step.command,
+                step.document
+            );
         }
         readings += 1;
         std::thread::sleep(pause);
@@ -249,12 +273,14 @@ impl Drop for Running {
 #[test]
 fn a_transcript_is_read_from_marked_blocks_only() {
     let readme = "```console\n$ no\n```\n<!-- tested -->\n\n```console\n$ a b\nc\n\n$ d\n```\n$ e\n\
-                  ```console\n$ f\n```\n";
+                  ```console\n$ f\n```\n<!-- tested -->\n```console\n$ g |\n>   h\ni\n```\n";
     let step = |command: &str, output: &[&str]| Step {
+        document: "README.md",
         command: command.to_owned(),
         output: output.iter().map(|line| (*line).to_owned()).collect(),
     };
-    assert_eq!(transcript(readme), [step("a b", &["c"]), step("d", &[])]);
+    let expected = [step("a b", &["c"]), step("d", &[]), step("g |\n  h", &["i"])];
+    assert_eq!(transcript("README.md", readme), expected);
 }
 
 #[test]
@@ -272,6 +298,8 @@ fn dots_in_a_line_stand_for_any_text() {
         ("\"key\": ...,", "\"key\": 16386,", true),
         ("\"key\": ...,", "\"key\": 16386", false),
         ("date: ...", "expires: today", false),
+        ("a:...,b:...}", "a:1,b:22}", true),
+        ("a:...,b:...}", "a:1,c:22}", false),
     ] {
         assert_eq!(fits(shown, found), expected, "{shown} for {found}");
     }

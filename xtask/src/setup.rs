@@ -19,8 +19,13 @@ const BPFFS: &str = "/sys/fs/bpf";
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Programs that the build or the tests call, and the Debian packages they come in.
-const PROGRAMS: &[(&str, &str)] =
-    &[("curl", "curl"), ("ip", "iproute2"), ("bpftool", "bpftool"), ("unshare", "util-linux")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("bpftool", "bpftool"),
+    ("jq", "jq"),
+    ("unshare", "util-linux"),
+];
 
 /// Debian's packages for compiling to BPF, where rustup has no nightly that can.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];

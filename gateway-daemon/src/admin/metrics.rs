@@ -2,12 +2,16 @@
 //! hooks, verdicts), never what a client sent. Every metric is described in `docs/operations.md`.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use gateway_common::verdict::{PacketVerdict, RequestVerdict};
 
 use super::Observed;
+use crate::authz::ShadowTotals;
 use crate::counters::{PathTotals, Totals};
+use crate::model::ext_authz::{CheckOutcome, Provider};
+use crate::model::policy::Action;
 
 /// The whole page.
 pub(super) fn render(observed: &Observed) -> String {
@@ -17,6 +21,10 @@ pub(super) fn render(observed: &Observed) -> String {
     connections(&mut page, &totals, observed);
     packets(&mut page, &totals);
     configuration(&mut page, observed);
+    shadow(&mut page, &observed.shadow.totals());
+    super::bans::families(&mut page, observed.bans.as_deref());
+    checks(&mut page, &observed.snapshots.current().providers());
+    super::tokens::families(&mut page, &observed.token_caches);
     super::keys::families(&mut page, &observed.snapshots.current().feeds);
     page.0
 }
@@ -69,12 +77,13 @@ fn connections(page: &mut Page, totals: &Totals, observed: &Observed) {
     page.family(
         "gateway_connections_closed_total",
         "counter",
-        "Client connections ended: refused for a limit, failed in the handshake, or served.",
+        "Client connections ended: refused for a limit, failed in the handshake, served, or lost when the daemon was killed.",
     );
     for (result, value) in [
         ("refused", sum.connections_refused),
         ("handshake_failed", sum.handshakes_failed),
         ("served", sum.connections_served),
+        ("lost", sum.connections_lost),
     ] {
         page.sample("gateway_connections_closed_total", &[("result", result)], value);
     }
@@ -140,6 +149,48 @@ fn configuration(page: &mut Page, observed: &Observed) {
     }
     page.family("gateway_datapath_ebpf", "gauge", "1 where the kernel half is attached, else 0.");
     page.sample("gateway_datapath_ebpf", &[], u64::from(observed.datapath == "ebpf"));
+}
+
+/// What became of the questions to providers; no family where nobody is asked.
+fn checks(page: &mut Page, providers: &[Arc<Provider>]) {
+    const NAME: &str = "gateway_ext_authz_checks_total";
+    if providers.is_empty() {
+        return;
+    }
+    page.family(NAME, "counter", "Questions to external authorization providers, by outcome.");
+    for provider in providers {
+        let name = format!("{}/{}", provider.object.namespace, provider.object.name);
+        for outcome in CheckOutcome::ALL {
+            let labels = [("provider", name.as_str()), ("outcome", outcome.word())];
+            page.sample(NAME, &labels, provider.tally.of(*outcome));
+        }
+    }
+}
+
+/// Policies that never decide; each as if it were the only one.
+fn shadow(page: &mut Page, policies: &[ShadowTotals]) {
+    const NAME: &str = "gateway_shadow_policy_requests_total";
+    if policies.is_empty() {
+        return;
+    }
+    page.family(
+        NAME,
+        "counter",
+        "Requests by what an AUDIT policy, or one in dry run, would have said about them.",
+    );
+    for ShadowTotals { policy, action, matched, unmatched } in policies {
+        let name = format!("{}/{}", policy.namespace, policy.name);
+        let results = match action {
+            Action::Allow => ["allowed", "denied"],
+            Action::Deny => ["denied", "allowed"],
+            Action::Audit => ["matched", "unmatched"],
+            Action::Custom => ["asked", "not_asked"],
+        };
+        for (result, count) in results.into_iter().zip([*matched, *unmatched]) {
+            let labels = [("policy", name.as_str()), ("action", action.word()), ("result", result)];
+            page.sample(NAME, &labels, count);
+        }
+    }
 }
 
 /// What of a path's totals a metric shows.

@@ -3,9 +3,11 @@
 //! Runs on the control runtime, never on a worker. Must not write anything, nor show keys, tokens
 //! or claims.
 
+mod bans;
 mod keys;
 mod metrics;
 pub mod stats;
+mod tokens;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,6 +23,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
+use crate::authn::CacheCounters;
+use crate::authz::ShadowLedger;
+use crate::bans::Status;
 use crate::counters::{self, Gauge, Regions, Totals};
 use crate::lifecycle::Readiness;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
@@ -33,12 +38,18 @@ pub struct Observed {
     pub readiness: Readiness,
     /// Open connections.
     pub gauge: Gauge,
+    /// Token caches, by worker.
+    pub token_caches: Vec<CacheCounters>,
     /// The snapshot in force.
     pub snapshots: SnapshotWriter,
     /// How configuration reading goes.
     pub control: Arc<ReloadStatus>,
+    /// What policies that never decide would have said.
+    pub shadow: Arc<ShadowLedger>,
     /// Access log lines lost to a slow target; none where the log is off.
     pub log_dropped: Option<Arc<AtomicU64>>,
+    /// Bans; none with `--bans off`.
+    pub bans: Option<Arc<Status>>,
     /// `ebpf` or `off`.
     pub datapath: &'static str,
 }

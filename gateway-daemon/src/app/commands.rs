@@ -10,8 +10,8 @@ use crate::bpf::{self, BpfError};
 use crate::cli::Command;
 use crate::cli::generate::GenerateCommand;
 use crate::cli::tools::TokenCommand;
-use crate::counters::Regions;
-use crate::{admin, control, telemetry, tools};
+use crate::counters::{self, Regions};
+use crate::{admin, control, doctor, telemetry, tools};
 
 /// Does what the command line says.
 pub fn dispatch(command: Command) -> Result<ExitCode> {
@@ -30,7 +30,17 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Stats(arguments) => {
             let regions = pinned(&arguments.pin.pin_directory)?;
+            if arguments.audit {
+                let audit = counters::audit(&regions);
+                print(arguments.json.then(|| format!("{:#}", audit.json())), &audit);
+                return Ok(status(audit.holds()));
+            }
             admin::stats::print(&regions, arguments.json, arguments.watch)?;
+        }
+        Command::Doctor(arguments) => {
+            let report = doctor::examine(&arguments);
+            print(arguments.json.then(|| format!("{:#}", report.json())), &report);
+            return Ok(status(report.is_good()));
         }
         Command::Explain(arguments) => {
             let explanation = tools::explain::run(&arguments)?;
@@ -51,6 +61,7 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
             let (mut answers, mut questions) = (io::stdin().lock(), io::stderr());
             print!("{}", tools::generate::jwt(&arguments, &mut answers, &mut questions)?);
         }
+        Command::Bans(command) => return super::bans_command::run(command),
         Command::Unload(arguments) => {
             for path in bpf::unload(&arguments.pin.pin_directory)? {
                 println!("removed {}", path.display());

@@ -7,12 +7,17 @@
 //! Tokens with a good signature and all others live in separate stores: a flood of bad ones costs
 //! good ones nothing, and each bad one costs one signature check while it is remembered.
 
+mod counters;
+
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+pub use self::counters::{CacheCounters, CacheStats, StoreStats};
+
+use self::counters::StoreCounters;
 use super::claims::Jwt;
 use super::failure::Failure;
 use crate::clock::UnixSeconds;
@@ -41,28 +46,12 @@ impl Default for CacheLimits {
     }
 }
 
-/// What a cache did so far, and holds now.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct CacheStats {
-    /// Tokens found.
-    pub hits: u64,
-    /// Tokens not found.
-    pub misses: u64,
-    /// Entries dropped for want of room.
-    pub evictions: u64,
-    /// Entries now.
-    pub entries: usize,
-    /// Bytes they take, as accounted.
-    pub bytes: usize,
-}
-
 /// A worker's known tokens.
 pub struct TokenCache {
     accepted: Store,
     refused: Store,
     hasher: RandomState,
-    hits: u64,
-    misses: u64,
+    counters: CacheCounters,
 }
 
 /// What an accepted token gives a request.
@@ -123,24 +112,23 @@ impl Default for TokenCache {
 impl TokenCache {
     /// An empty cache.
     pub fn new(limits: CacheLimits) -> Self {
+        Self::counted(limits, CacheCounters::default())
+    }
+
+    /// An empty cache that shows what it does in `counters`, which are its own.
+    pub fn counted(limits: CacheLimits, counters: CacheCounters) -> Self {
+        let store = |entries, bytes, counters: &Arc<_>| Store::new(entries, bytes, counters);
         Self {
-            accepted: Store::new(limits.accepted, limits.accepted_bytes),
-            refused: Store::new(limits.refused, limits.refused_bytes),
+            accepted: store(limits.accepted, limits.accepted_bytes, &counters.accepted),
+            refused: store(limits.refused, limits.refused_bytes, &counters.refused),
             hasher: RandomState::new(),
-            hits: 0,
-            misses: 0,
+            counters,
         }
     }
 
     /// What it did so far, and holds now.
     pub fn stats(&self) -> CacheStats {
-        CacheStats {
-            hits: self.hits,
-            misses: self.misses,
-            evictions: self.accepted.evictions + self.refused.evictions,
-            entries: self.accepted.entries + self.refused.entries,
-            bytes: self.accepted.bytes + self.refused.bytes,
-        }
+        self.counters.read()
     }
 
     /// Lets `judge` look at what is known of a token, or at what can be read off it, and keeps
@@ -154,7 +142,6 @@ impl TokenCache {
     ) -> R {
         let key = Key { hash: self.hash(owner, token), owner, token };
         if let Some((at, known)) = self.accepted.find(&key) {
-            self.hits += 1;
             let (verdict, expired) = (judge(known), known.is_expired(now));
             if expired {
                 self.accepted.take(at);
@@ -163,10 +150,9 @@ impl TokenCache {
         }
         let refused = self.refused.find(&key).map(|(at, _)| at);
         let mut known = if let Some(known) = refused.and_then(|at| self.refused.take(at)) {
-            self.hits += 1;
             known
         } else {
-            self.misses += 1;
+            self.counters.misses.add(1);
             Known::parse(token)
         };
         let verdict = judge(&mut known);
@@ -200,10 +186,8 @@ const WAYS: usize = 4;
 /// A bounded store: slots in groups of [`WAYS`], the last used first in its group.
 struct Store {
     slots: Vec<Option<Box<Slot>>>,
-    budget: usize,
-    bytes: usize,
-    entries: usize,
-    evictions: u64,
+    budget: u64,
+    counters: Arc<StoreCounters>,
     /// Where to look next for something to drop when bytes run out.
     hand: usize,
 }
@@ -213,14 +197,14 @@ struct Slot {
     owner: u64,
     token: Box<[u8]>,
     known: Known,
-    bytes: usize,
+    bytes: u64,
 }
 
 impl Store {
-    fn new(entries: usize, budget: usize) -> Self {
+    fn new(entries: usize, budget: usize, counters: &Arc<StoreCounters>) -> Self {
         let slots = entries.max(WAYS).next_power_of_two();
         let slots = std::iter::repeat_with(|| None).take(slots).collect();
-        Self { slots, budget, bytes: 0, entries: 0, evictions: 0, hand: 0 }
+        Self { slots, budget: budget as u64, counters: Arc::clone(counters), hand: 0 }
     }
 
     /// First slot of the group of a hash.
@@ -240,6 +224,7 @@ impl Store {
             })
         };
         let at = ways.iter().position(holds)?;
+        self.counters.hits.add(1);
         ways[..=at].rotate_right(1);
         ways[0].as_mut().map(|slot| (group, &mut slot.known))
     }
@@ -247,29 +232,35 @@ impl Store {
     /// Empties a slot.
     fn take(&mut self, at: usize) -> Option<Known> {
         let slot = self.slots[at].take()?;
-        self.bytes -= slot.bytes;
-        self.entries -= 1;
+        self.counters.bytes.subtract(slot.bytes);
+        self.counters.entries.subtract(1);
         Some(slot.known)
     }
 
     /// Adds a token that is not there, in place of the least used of its group.
     fn put(&mut self, key: &Key<'_>, known: Known) {
-        let bytes = size_of::<Slot>() + key.token.len() + known.bytes();
-        if bytes > self.budget / WAYS {
+        let bytes = (size_of::<Slot>() + key.token.len() + known.bytes()) as u64;
+        if bytes > self.budget / WAYS as u64 {
             return;
         }
         let group = self.group(key.hash);
         let ways = &self.slots[group..group + WAYS];
         let at = group + ways.iter().position(Option::is_none).unwrap_or(WAYS - 1);
-        self.evictions += u64::from(self.take(at).is_some());
-        while self.bytes + bytes > self.budget {
+        self.evict(at);
+        while self.counters.bytes.get() + bytes > self.budget {
             self.hand = (self.hand + 1) % self.slots.len();
-            self.evictions += u64::from(self.take(self.hand).is_some());
+            self.evict(self.hand);
         }
         let slot = Slot { hash: key.hash, owner: key.owner, token: key.token.into(), known, bytes };
         self.slots[at] = Some(Box::new(slot));
         self.slots[group..=at].rotate_right(1);
-        self.bytes += bytes;
-        self.entries += 1;
+        self.counters.bytes.add(bytes);
+        self.counters.entries.add(1);
+    }
+
+    /// Empties a slot for want of room.
+    fn evict(&mut self, at: usize) {
+        let evicted = self.take(at).is_some();
+        self.counters.evictions.add(u64::from(evicted));
     }
 }

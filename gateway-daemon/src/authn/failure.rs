@@ -1,5 +1,7 @@
 //! Why a token is refused: the checks in the order they are made, with Envoy's wording.
 
+use gateway_common::bans::BanReason;
+
 use super::Refusal;
 use crate::model::reason::Reason;
 
@@ -9,11 +11,17 @@ macro_rules! failures {
         #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
         pub(super) enum Failure { $($name,)+ }
 
+        impl Failure {
+            /// The reason word.
+            const fn reason(self) -> Reason {
+                match self { $(Failure::$name => Reason::$reason,)+ }
+            }
+        }
+
         impl From<Failure> for Refusal {
             fn from(failure: Failure) -> Self {
-                match failure {
-                    $(Failure::$name => Self { reason: Reason::$reason, text: $text },)+
-                }
+                let text = match failure { $(Failure::$name => $text,)+ };
+                Self { reason: failure.reason(), text, strike: failure.strike() }
             }
         }
     };
@@ -48,5 +56,53 @@ failures! {
     KeysUnavailable => TokenKeysUnavailable, "Jwt verification fails";
     ClaimMissing => TokenClaimMissing, "Jwt verification fails";
     Signature => TokenSignature, "Jwt verification fails";
+    SignatureOfWhom => TokenSignature, "Jwt verification fails";
     Ed25519Length => TokenSignature, "Jwt ED25519 signature is wrong length";
+}
+
+impl Failure {
+    /// What a token that fails so counts as against its source: only what nobody does who has a
+    /// token of a known issuer, however old or for whatever else it may be.
+    fn strike(self) -> Option<BanReason> {
+        match (self, self.reason()) {
+            (Self::SignatureOfWhom, _) => None,
+            (_, Reason::TokenSignature) => Some(BanReason::TokenSignature),
+            (_, Reason::TokenMalformed) => Some(BanReason::TokenMalformed),
+            (_, Reason::TokenAlgorithm) => Some(BanReason::TokenAlgorithm),
+            (_, Reason::TokenClaimType) => Some(BanReason::TokenClaimType),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_forged_and_malformed_tokens_are_strikes() {
+        let rows = [
+            (Failure::Form, true),
+            (Failure::HeaderJson, true),
+            (Failure::AlgorithmUnknown, true),
+            (Failure::AudType, true),
+            (Failure::Signature, true),
+            (Failure::Ed25519Length, true),
+            (Failure::SignatureOfWhom, false),
+            (Failure::Issuer, false),
+            (Failure::NotYetValid, false),
+            (Failure::Expired, false),
+            (Failure::Audience, false),
+            (Failure::KeyUnknown, false),
+            (Failure::KeysUnavailable, false),
+            (Failure::ClaimMissing, false),
+        ];
+        for (failure, counts) in rows {
+            let Refusal { reason, strike, .. } = failure.into();
+            assert_eq!(strike.is_some(), counts, "{failure:?}");
+            if let Some(strike) = strike {
+                assert_eq!(strike.word(), reason.word(), "{failure:?}");
+            }
+        }
+    }
 }

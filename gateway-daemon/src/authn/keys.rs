@@ -152,7 +152,17 @@ impl KeySet {
                 Err(why) => failure = why,
             }
         }
+        if failure == Failure::Signature && !self.is_of_named_key(header) {
+            return Err(Failure::SignatureOfWhom);
+        }
         Err(failure)
+    }
+
+    /// Whether a bad signature must be a forgery: the token names one of the keys, or nobody
+    /// changes them behind our back. Else it may be of a key that was not fetched yet.
+    fn is_of_named_key(&self, header: &Header) -> bool {
+        let named = |key: &Key| key.id.is_some() && key.id.as_deref() == header.key_id.as_deref();
+        self.feed.is_none() || self.keys.iter().any(named)
     }
 }
 

@@ -21,9 +21,13 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use self::cache::{CacheLimits, CacheStats, TokenCache};
+use gateway_common::bans::BanReason;
+
+pub use self::cache::{CacheCounters, CacheLimits, CacheStats, StoreStats, TokenCache};
 pub use self::keys::{KeyReport, KeyStore, StoredKeys, inspect_keys};
 pub use self::trace::{RuleVerdict, TokenVerdict};
+
+use http::HeaderName;
 
 use self::cache::Accepted;
 use self::failure::Failure;
@@ -72,6 +76,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// The body of the response, as Envoy words it.
     pub text: &'static str,
+    /// What it counts as against its source, if it is a forged or malformed token.
+    pub strike: Option<BanReason>,
 }
 
 /// Tokens that were accepted: those of one rule, or of several that share places.
@@ -114,6 +120,11 @@ impl Authenticator {
     /// Whether tokens of this request are not looked at.
     pub fn ignores(&self, view: &RequestView) -> bool {
         view.is_cors_preflight() || self.ignored.iter().any(|path| path.matches(view.path()))
+    }
+
+    /// Whether a client's header of this name is taken away, because rules write it.
+    pub fn reserves(&self, name: &HeaderName) -> bool {
+        self.reserved.holds(name)
     }
 
     /// Checks the request's tokens, strips and writes headers as the rules say.

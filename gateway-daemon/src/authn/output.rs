@@ -223,7 +223,8 @@ impl Reserved {
         }
     }
 
-    fn holds(&self, name: &HeaderName) -> bool {
+    /// Whether a header is one of these, or an alias.
+    pub(super) fn holds(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         self.lengths & 1 << (name.len() % 64) != 0
             && self.names.iter().any(|reserved| reserved.chars().eq(name.chars().map(fold)))

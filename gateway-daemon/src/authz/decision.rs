@@ -48,6 +48,8 @@ pub struct ShadowMatch {
     pub matched: Arc<DecidedBy>,
     /// The policy's action.
     pub action: Action,
+    /// Where the policy is counted.
+    pub(super) row: usize,
 }
 
 impl Permit {

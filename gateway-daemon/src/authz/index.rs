@@ -119,8 +119,8 @@ impl RuleIndex {
         first.map(|rule| &self.rules[rule])
     }
 
-    /// Every rule that matches, in order.
-    pub(super) fn all_matches(&self, facts: &Facts<'_>) -> impl Iterator<Item = &Rule> {
+    /// Every rule that matches with its position, in order.
+    pub(super) fn all_matches(&self, facts: &Facts<'_>) -> impl Iterator<Item = (usize, &Rule)> {
         let mut found = Vec::new();
         self.candidates(facts, |clauses| {
             let matching = clauses.iter().filter(|clause| self.matches(clause, facts));
@@ -128,7 +128,7 @@ impl RuleIndex {
         });
         found.sort_unstable();
         found.dedup();
-        found.into_iter().map(|rule| &self.rules[rule])
+        found.into_iter().map(|rule| (rule, &self.rules[rule]))
     }
 
     fn matches(&self, clause: &Clause, facts: &Facts<'_>) -> bool {

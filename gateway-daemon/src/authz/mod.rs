@@ -1,27 +1,33 @@
 //! Policy decisions (AuthorizationPolicy). Pure: no clock, socket, file or log inside.
 //!
-//! DENY rules first, then ALLOW rules if there are any. AUDIT policies and policies in dry run are
-//! kept apart: they never decide, and say what they would have said when asked.
+//! CUSTOM rules first, which say who has to be asked; then DENY rules, then ALLOW rules if there are
+//! any. AUDIT policies and policies in dry run are kept apart: they never decide, and say what they
+//! would have said when asked.
 
 mod attribute;
 mod condition;
+mod custom;
 mod decision;
 mod index;
 mod pattern;
 mod principal;
 mod rule;
+mod shadow;
 #[cfg(test)]
 mod tests;
 mod trace;
 
 use std::sync::Arc;
 
+pub use self::custom::{Answer, Consultation, Pending, Vetted};
 pub use self::decision::{DecidedBy, Denial, Permit, ShadowMatch};
+pub use self::shadow::{ShadowLedger, ShadowTally, ShadowTotals};
 pub use self::trace::RuleTrace;
 
 use self::attribute::Facts;
 use self::index::RuleIndex;
 use self::rule::Rule;
+use self::shadow::Shadow;
 use crate::model::identity::Identity;
 use crate::model::policy::{Action, Policy};
 use crate::model::reason::Reason;
@@ -29,10 +35,11 @@ use crate::request::{ConnMeta, RequestView};
 
 /// Every policy that applies to one Gateway, compiled.
 pub struct Engine {
+    custom: RuleIndex,
     deny: RuleIndex,
     /// None: no ALLOW policy exists, so everything that is not denied is allowed.
     allow: Option<RuleIndex>,
-    shadow: RuleIndex,
+    shadow: Shadow,
 }
 
 impl Engine {
@@ -43,15 +50,17 @@ impl Engine {
         let of = |action| policies.iter().filter(move |p| decides(p) && p.action == action);
         let allows = of(Action::Allow).next().is_some();
         Self {
+            custom: index(of(Action::Custom)),
             deny: index(of(Action::Deny)),
             allow: allows.then(|| index(of(Action::Allow))),
-            shadow: index(policies.iter().filter(|policy| !decides(policy))),
+            shadow: Shadow::compile(&policies.iter().filter(|p| !decides(p)).collect::<Vec<_>>()),
         }
     }
 
-    /// Decides.
+    /// Decides about a request that no provider objects to.
     pub fn decide(
         &self,
+        _vetted: Vetted,
         view: &RequestView,
         conn: &ConnMeta,
         identity: Option<&Identity>,
@@ -78,17 +87,17 @@ impl Engine {
         conn: &ConnMeta,
         identity: Option<&Identity>,
     ) -> Vec<ShadowMatch> {
-        let mut matches: Vec<ShadowMatch> = Vec::new();
-        if self.shadow.is_empty() {
-            return matches;
-        }
-        for rule in self.shadow.all_matches(&Facts { view, conn, identity }) {
-            let same = |last: &ShadowMatch| last.matched.policy == rule.name.policy;
-            if !matches.last().is_some_and(same) {
-                matches.push(ShadowMatch { matched: Arc::clone(&rule.name), action: rule.action });
-            }
-        }
-        matches
+        self.shadow.matches(&Facts { view, conn, identity })
+    }
+
+    /// Counts what [`Self::shadow`] said about a request.
+    pub fn count_shadow(&self, matches: &[ShadowMatch]) {
+        self.shadow.count(matches);
+    }
+
+    /// The counts of AUDIT policies and policies in dry run; none without any such policy.
+    pub fn shadow_tally(&self) -> Option<Arc<ShadowTally>> {
+        self.shadow.tally()
     }
 }
 
@@ -96,7 +105,7 @@ fn index<'p>(policies: impl Iterator<Item = &'p Policy>) -> RuleIndex {
     let rules = policies.flat_map(|policy| {
         policy.rules.iter().enumerate().map(|(position, rule)| {
             let name = DecidedBy { policy: policy.object.clone(), rule: position };
-            (rule, Rule::compile(rule, policy.action, Arc::new(name)))
+            (rule, Rule::compile(rule, policy, Arc::new(name)))
         })
     });
     RuleIndex::compile(rules.collect())

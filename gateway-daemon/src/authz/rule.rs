@@ -9,13 +9,16 @@ use super::condition::{Condition, admits_port, in_blocks};
 use super::decision::DecidedBy;
 use super::pattern::{PathSet, PatternSet, Presence, TextConstraint};
 use super::principal::PrincipalConstraint;
-use crate::model::policy::{self as model, Action, Cidr, Constraint};
+use crate::model::ext_authz::Provider;
+use crate::model::policy::{self as model, Action, Cidr, Constraint, Policy};
 
 /// A rule of a policy.
 pub(super) struct Rule {
     /// Policy and position.
     pub(super) name: Arc<DecidedBy>,
     pub(super) action: Action,
+    /// Whom a CUSTOM policy asks, if it can.
+    pub(super) provider: Option<Arc<Provider>>,
     /// Any of them; none is no constraint.
     sources: Vec<Source>,
     /// Any of them; none is no constraint.
@@ -54,11 +57,12 @@ pub(super) enum Anchor {
 }
 
 impl Rule {
-    /// Compiles a rule.
-    pub(super) fn compile(rule: &model::Rule, action: Action, name: Arc<DecidedBy>) -> Self {
+    /// Compiles a rule of a policy.
+    pub(super) fn compile(rule: &model::Rule, policy: &Policy, name: Arc<DecidedBy>) -> Self {
         Self {
             name,
-            action,
+            action: policy.action,
+            provider: policy.provider.clone(),
             sources: rule.from.iter().map(Source::compile).collect(),
             operations: rule.to.iter().map(Operation::compile).collect(),
             conditions: rule.when.iter().map(Condition::compile).collect(),

@@ -1,10 +1,13 @@
 //! Tests of `authz`, tables with named rows.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 
 use super::*;
+use crate::model::backend::{Upstream, UpstreamProtocol};
+use crate::model::ext_authz::{Check, Provider};
 use crate::model::identity::Claim;
 use crate::model::object::ObjectRef;
 use crate::model::policy::{
@@ -16,7 +19,7 @@ use crate::request::Scheme;
 fn policy(name: &str, action: Action, rules: Vec<ModelRule>) -> Policy {
     let object =
         ObjectRef { kind: "AuthorizationPolicy", namespace: "default".into(), name: name.into() };
-    Policy { object, action, dry_run: false, rules }
+    Policy { object, action, dry_run: false, rules, provider: None }
 }
 
 fn texts(values: &[&str]) -> Constraint<Pattern> {
@@ -76,9 +79,21 @@ fn conn() -> ConnMeta {
     }
 }
 
+/// Decides about a request that nobody has to be asked about.
+fn decide(
+    engine: &Engine,
+    view: &RequestView,
+    identity: Option<&Identity>,
+) -> Result<Permit, Denial> {
+    match engine.consult(view, &conn())? {
+        Consultation::Vetted(vetted) => engine.decide(vetted, view, &conn(), identity),
+        Consultation::Ask(pending) => panic!("{} has to be asked", pending.provider().object),
+    }
+}
+
 fn allows(rule: &ModelRule, view: &RequestView, identity: Option<&Identity>) -> bool {
     let engine = Engine::compile(vec![policy("p", Action::Allow, vec![rule.clone()])]);
-    engine.decide(view, &conn(), identity).is_ok()
+    decide(&engine, view, identity).is_ok()
 }
 
 fn identity(claims: Vec<(&str, Claim)>) -> Identity {
@@ -126,7 +141,7 @@ fn deny_comes_before_allow_and_audit_decides_nothing() {
         ("DENY in dry run", vec![dry(policy("d", Action::Deny, everything()))], Ok(())),
     ];
     for (name, policies, expected) in rows {
-        let decision = Engine::compile(policies).decide(&root, &conn(), None);
+        let decision = decide(&Engine::compile(policies), &root, None);
         assert_eq!(decision.map(|_| ()).map_err(|denial| denial.reason), expected, "{name}");
     }
 }
@@ -140,12 +155,12 @@ fn the_first_rule_that_matches_is_named() {
         policy("some", Action::Allow, rules.clone()),
     ]);
     for (target, expected) in [("/a", 1), ("/b", 0), ("/abc", 1), ("/c", 3)] {
-        let permit = engine.decide(&view("GET", target, &[]), &conn(), None).unwrap();
+        let permit = decide(&engine, &view("GET", target, &[]), None).unwrap();
         let decided = permit.decided_by().unwrap();
         assert_eq!((&*decided.policy.name, decided.rule), ("some", expected), "{target}");
     }
     let engine = Engine::compile(vec![policy("deny", Action::Deny, rules)]);
-    let denial = engine.decide(&view("GET", "/a", &[]), &conn(), None).unwrap_err();
+    let denial = decide(&engine, &view("GET", "/a", &[]), None).unwrap_err();
     assert_eq!(denial.decided_by.unwrap().rule, 1);
 }
 
@@ -167,6 +182,49 @@ fn shadow_policies_say_what_they_would_have_done() {
         matched.iter().map(|m| (&*m.matched.policy.name, m.matched.rule, m.action)).collect();
     assert_eq!(matched, [("audit", 1, Action::Audit), ("deny", 0, Action::Deny)]);
     assert!(Engine::compile(vec![]).shadow(&view("GET", "/a", &[]), &conn(), None).is_empty());
+}
+
+#[test]
+fn shadow_policies_are_counted_over_reloads_while_they_are_configured() {
+    let dry = |name, action, path| Policy {
+        dry_run: true,
+        ..policy(name, action, vec![to_paths(&[path]), to_paths(&[path])])
+    };
+    let empty = Policy { rules: vec![], ..dry("none", Action::Allow, "/") };
+    let first = Engine::compile(vec![dry("a", Action::Deny, "/a"), empty.clone()]);
+    let second = Engine::compile(vec![dry("a", Action::Deny, "/b"), dry("b", Action::Deny, "/a")]);
+    let ask = |engine: &Engine| {
+        engine.count_shadow(&engine.shadow(&view("GET", "/a", &[]), &conn(), None));
+    };
+    let ledger = ShadowLedger::default();
+    let shown = || -> Vec<_> {
+        let totals = ledger.totals().into_iter();
+        totals.map(|t| (t.policy.name.to_string(), t.matched, t.unmatched)).collect()
+    };
+    let row = |name: &str, matched, unmatched| (name.to_owned(), matched, unmatched);
+    ledger.follow(first.shadow_tally().into_iter().collect());
+    ask(&first);
+    ask(&first);
+    assert_eq!(shown(), [row("a", 2, 0), row("none", 0, 2)]);
+    ledger.follow(second.shadow_tally().into_iter().collect());
+    assert_eq!(shown(), [row("a", 2, 0), row("b", 0, 0)]);
+    ask(&second);
+    // A request that was under way while the other engine came.
+    ask(&first);
+    assert_eq!(shown(), [row("a", 3, 1), row("b", 1, 0)]);
+    drop(first);
+    ledger.follow(second.shadow_tally().into_iter().collect());
+    assert_eq!(shown(), [row("a", 3, 1), row("b", 1, 0)]);
+    // Two Gateways with one policy; the other policy is gone.
+    let both = [dry("b", Action::Deny, "/a"), dry("b", Action::Deny, "/a")];
+    let both = both.map(|policy| Engine::compile(vec![policy]));
+    ledger.follow(both.iter().filter_map(Engine::shadow_tally).collect());
+    both.iter().for_each(ask);
+    assert_eq!(shown(), [row("b", 3, 0)]);
+    let turned = Engine::compile(vec![dry("b", Action::Audit, "/a"), empty]);
+    ledger.follow(turned.shadow_tally().into_iter().collect());
+    assert_eq!(shown(), [row("b", 0, 0), row("none", 0, 0)]);
+    assert!(Engine::compile(vec![policy("real", Action::Deny, vec![])]).shadow_tally().is_none());
 }
 
 #[test]
@@ -362,7 +420,7 @@ fn only_texts_of_claims_match() {
 fn search(rules: &[ModelRule], view: &RequestView) -> Option<usize> {
     let alone = |rule: &ModelRule| {
         let engine = Engine::compile(vec![policy("p", Action::Deny, vec![rule.clone()])]);
-        engine.decide(view, &conn(), None).is_err()
+        decide(&engine, view, None).is_err()
     };
     rules.iter().position(alone)
 }
@@ -402,9 +460,129 @@ fn the_index_finds_what_a_search_through_all_rules_finds() {
             [("a.test", "/a"), ("B.test", "/a/b"), ("c", "/"), ("x.test", "/a/x/c"), ("ab", "/ab")]
         {
             let view = view(if pick(2) == 0 { "GET" } else { "PUT" }, target, &[("host", host)]);
-            let decision = engine.decide(&view, &conn(), None);
+            let decision = decide(&engine, &view, None);
             let found = decision.err().and_then(|denial| denial.decided_by).map(|by| by.rule);
             assert_eq!(found, search(&rules, &view), "{host}{target}: {rules:?}");
         }
+    }
+}
+
+fn provider(name: &str, fail_open: bool) -> Arc<Provider> {
+    let object =
+        |kind, name: &str| ObjectRef { kind, namespace: "default".into(), name: name.into() };
+    Arc::new(Provider {
+        object: object("ExtAuthzProvider", name),
+        upstream: Arc::new(Upstream {
+            service: object("Service", name),
+            port: 80,
+            protocol: UpstreamProtocol::Http1,
+            endpoints: Vec::new(),
+        }),
+        authority: name.into(),
+        timeout: Duration::from_secs(1),
+        fail_open,
+        status_on_error: StatusCode::FORBIDDEN,
+        body: None,
+        check: Check::Grpc,
+        tally: Arc::default(),
+    })
+}
+
+/// A CUSTOM policy for paths below `/PREFIX`.
+fn custom(name: &str, prefix: &str, provider: Option<&Arc<Provider>>) -> Policy {
+    let rules =
+        vec![to_paths(&[&format!("/nowhere/{prefix}")]), to_paths(&[&format!("/{prefix}*")])];
+    Policy { provider: provider.cloned(), ..policy(name, Action::Custom, rules) }
+}
+
+/// Answers in turn, and whom they were asked; then the decision.
+fn ask(engine: &Engine, target: &str, answers: &[Answer]) -> (Vec<String>, Result<(), Reason>) {
+    let view = view("GET", target, &[]);
+    let mut asked = Vec::new();
+    let mut answers = answers.iter();
+    let mut outcome = engine.consult(&view, &conn());
+    loop {
+        match outcome {
+            Err(denial) => return (asked, Err(denial.reason)),
+            Ok(Consultation::Ask(pending)) => {
+                let by = pending.asked_by();
+                let rule = format!(
+                    "{} for {}/{}",
+                    pending.provider().object.name,
+                    by.policy.name,
+                    by.rule
+                );
+                asked.push(rule);
+                outcome = pending.answered(*answers.next().expect("another answer")).0;
+            }
+            Ok(Consultation::Vetted(vetted)) => {
+                let decision = engine.decide(vetted, &view, &conn(), None);
+                return (asked, decision.map(drop).map_err(|denial| denial.reason));
+            }
+        }
+    }
+}
+
+/// Target, answers, who is asked for which rule, decision.
+type Row<'r> = (&'r str, &'r [Answer], &'r [&'r str], Result<(), Reason>);
+
+#[test]
+fn custom_comes_first_and_every_provider_has_to_allow() {
+    use Answer::{Allowed, Denied, Failed};
+    let (a, b, open) = (provider("a", false), provider("b", false), provider("open", true));
+    let engine = Engine::compile(vec![
+        policy("deny", Action::Deny, vec![to_paths(&["/a/denied"])]),
+        policy("allow", Action::Allow, vec![to_paths(&["/a*", "/open*", "/nobody", "/free"])]),
+        custom("one", "a", Some(&a)),
+        custom("two", "a/b", Some(&b)),
+        custom("again", "a/b", Some(&a)),
+        custom("open", "open", Some(&open)),
+        custom("broken", "nobody", None),
+        Policy { dry_run: true, ..custom("dry", "free", None) },
+    ]);
+    let denied = Err(Reason::ExtAuthzDenied);
+    let error = Err(Reason::ExtAuthzError);
+    let rows: [Row<'_>; 12] = [
+        ("/free", &[], &[], Ok(())),
+        ("/other", &[], &[], Err(Reason::PolicyNotAllowed)),
+        ("/a", &[Allowed], &["a for one/1"], Ok(())),
+        ("/a", &[Denied], &["a for one/1"], denied),
+        ("/a", &[Failed], &["a for one/1"], error),
+        ("/a/denied", &[Allowed], &["a for one/1"], Err(Reason::PolicyDenied)),
+        ("/a/denied", &[Denied], &["a for one/1"], denied),
+        ("/a/b", &[Allowed, Allowed], &["a for one/1", "b for two/1"], Ok(())),
+        ("/a/b", &[Allowed, Denied], &["a for one/1", "b for two/1"], denied),
+        ("/a/b", &[Denied], &["a for one/1"], denied),
+        ("/open", &[Failed], &["open for open/1"], Ok(())),
+        ("/nobody", &[], &[], error),
+    ];
+    for (at, (target, answers, asked, decision)) in rows.into_iter().enumerate() {
+        let expected = (asked.iter().map(ToString::to_string).collect(), decision);
+        assert_eq!(ask(&engine, target, answers), expected, "row {at}: {target}");
+    }
+    let shadow = engine.shadow(&view("GET", "/free", &[]), &conn(), None);
+    let shadow: Vec<_> = shadow.iter().map(|m| (m.action, &*m.matched.policy.name)).collect();
+    assert_eq!(shadow, [(Action::Custom, "dry")]);
+}
+
+#[test]
+fn an_answer_has_its_word() {
+    let pending = |fail_open| {
+        let provider = provider("p", fail_open);
+        let engine = Engine::compile(vec![custom("c", "", Some(&provider))]);
+        match engine.consult(&view("GET", "/", &[]), &conn()) {
+            Ok(Consultation::Ask(pending)) => pending,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (answer, fail_open, passes, word) in [
+        (Answer::Allowed, false, true, "allowed"),
+        (Answer::Denied, false, false, "denied"),
+        (Answer::Denied, true, false, "denied"),
+        (Answer::Failed, false, false, "error"),
+        (Answer::Failed, true, true, "failure_mode_allowed"),
+    ] {
+        let (next, outcome) = pending(fail_open).answered(answer);
+        assert_eq!((next.is_ok(), outcome.word()), (passes, word), "{answer:?} {fail_open}");
     }
 }

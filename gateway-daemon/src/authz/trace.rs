@@ -23,7 +23,12 @@ pub struct RuleTrace {
 }
 
 impl Engine {
-    /// Every rule, in the order in which they are asked.
+    /// Every rule that decides whom to ask, in order. Tokens play no part in them.
+    pub fn trace_custom(&self, view: &RequestView, conn: &ConnMeta) -> Vec<RuleTrace> {
+        rules(&self.custom, false, &Facts { view, conn, identity: None })
+    }
+
+    /// Every other rule, in the order in which they are asked.
     pub fn trace(
         &self,
         view: &RequestView,
@@ -33,7 +38,7 @@ impl Engine {
         let facts = Facts { view, conn, identity };
         let mut traces = rules(&self.deny, false, &facts);
         traces.extend(self.allow.iter().flat_map(|allow| rules(allow, false, &facts)));
-        traces.extend(rules(&self.shadow, true, &facts));
+        traces.extend(rules(&self.shadow.index, true, &facts));
         traces
     }
 
@@ -55,6 +60,7 @@ fn rules(index: &RuleIndex, shadow: bool, facts: &Facts<'_>) -> Vec<RuleTrace> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Consultation;
     use super::*;
     use crate::model::object::ObjectRef;
     use crate::model::policy::{
@@ -84,8 +90,13 @@ mod tests {
         let object =
             ObjectRef { kind: "AuthorizationPolicy", namespace: "n".into(), name: "p".into() };
         let rules = vec![rule];
-        let engine =
-            Engine::compile(vec![Policy { object, action: Action::Deny, dry_run: false, rules }]);
+        let engine = Engine::compile(vec![Policy {
+            object,
+            action: Action::Deny,
+            dry_run: false,
+            rules,
+            provider: None,
+        }]);
         let conn = ConnMeta {
             peer: ([192, 0, 2, 1], 1000).into(),
             local: ([127, 0, 0, 1], 80).into(),
@@ -102,7 +113,10 @@ mod tests {
         };
         let mut traces = engine.trace(&view, &conn, Some(&identity));
         assert_eq!(traces.len(), 1);
-        let decision = engine.decide(&view, &conn, Some(&identity));
+        let Ok(Consultation::Vetted(vetted)) = engine.consult(&view, &conn) else {
+            panic!("nobody has to be asked");
+        };
+        let decision = engine.decide(vetted, &view, &conn, Some(&identity));
         let obstacles = traces.remove(0).obstacles;
         assert_eq!(decision.is_err(), obstacles.is_empty(), "{obstacles:?}");
         obstacles

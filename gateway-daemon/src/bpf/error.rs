@@ -46,9 +46,11 @@ pub enum BpfError {
         /// What the layout allows.
         most: u32,
     },
-    /// More denied sources than the maps hold.
-    #[error("--deny-source: at most {most} blocks of an address family, not {found}")]
-    DenyList {
+    /// More denied or trusted sources than the maps hold.
+    #[error("{flag}: at most {most} blocks of an address family, not {found}")]
+    TooManyBlocks {
+        /// Which.
+        flag: &'static str,
         /// Blocks of one family.
         found: usize,
         /// What the map holds.
@@ -147,6 +149,15 @@ pub enum BpfError {
         /// Its name.
         interface: String,
     },
+    /// No room for another ban.
+    #[error(
+        "map {map} is full: `gateway-daemon bans list` shows what is in it, `bans remove` and \
+         `bans clear` make room"
+    )]
+    TooManyBans {
+        /// The map's name.
+        map: &'static str,
+    },
     /// A map could not be written or mapped.
     #[error("cannot {action} map {map}: {}", chain(source.as_ref()))]
     Map {
@@ -180,6 +191,11 @@ impl BpfError {
 
     /// Sorts aya's answer to loading or attaching a program.
     pub(super) fn from_program(action: String, error: ProgramError) -> Self {
+        Self::kernel(action, error)
+    }
+
+    /// Sorts aya's answer about a link.
+    pub(super) fn from_link(action: String, error: impl Error + Send + Sync + 'static) -> Self {
         Self::kernel(action, error)
     }
 

@@ -28,6 +28,8 @@ pub struct LoadOptions {
     pub workers: u32,
     /// Sources whose packets to gateway ports are dropped (`--deny-source`).
     pub deny_sources: Vec<Cidr>,
+    /// Sources that have no budget of connections (`--trusted-source`, loopback).
+    pub trusted_sources: Vec<Cidr>,
     /// Where maps are pinned.
     pub pin_directory: PathBuf,
 }
@@ -35,7 +37,12 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// The usual place, nothing denied.
     pub fn new(workers: u32) -> Self {
-        Self { workers, deny_sources: Vec::new(), pin_directory: abi::PIN_DIRECTORY.into() }
+        Self {
+            workers,
+            deny_sources: Vec::new(),
+            trusted_sources: Vec::new(),
+            pin_directory: abi::PIN_DIRECTORY.into(),
+        }
     }
 }
 
@@ -59,9 +66,14 @@ impl Detached {
         }
         for v4 in [true, false] {
             let family = |cidr: &&Cidr| cidr.address().is_ipv4() == v4;
-            let found = options.deny_sources.iter().filter(family).count();
-            if found > abi::MAX_DENY_SOURCES as usize {
-                return Err(BpfError::DenyList { found, most: abi::MAX_DENY_SOURCES });
+            for (flag, list, most) in [
+                ("--deny-source", &options.deny_sources, abi::MAX_DENY_SOURCES),
+                ("--trusted-source", &options.trusted_sources, abi::MAX_TRUSTED_SOURCES),
+            ] {
+                let found = list.iter().filter(family).count();
+                if found > most as usize {
+                    return Err(BpfError::TooManyBlocks { flag, found, most });
+                }
             }
         }
         let cpus = aya::util::nr_cpus().map_err(|(file, source)| BpfError::PinDirectory {
@@ -98,7 +110,7 @@ impl Detached {
         if let Some(migration) = migration {
             migration.finish(&maps)?;
         }
-        maps.reset(&options.deny_sources)?;
+        maps.reset(&options.deny_sources, &options.trusted_sources)?;
         Ok(Loaded { ebpf, maps, pins })
     }
 }

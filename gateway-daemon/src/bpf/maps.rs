@@ -1,6 +1,6 @@
 //! The open maps: all that can still be done after privileges are given up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -28,8 +28,8 @@ pub struct Maps {
     gateway_ports: HashMap<MapData, GatewayPort, GatewayPortEntry>,
     port_filter: Array<MapData, u64>,
     worker_sockets: SockMap<MapData>,
-    deny_v4: LpmTrie<MapData, [u8; 4], u32>,
-    deny_v6: LpmTrie<MapData, [u8; 16], u32>,
+    denied: Blocks,
+    trusted: Blocks,
     arrays: BTreeMap<&'static str, MapData>,
 }
 
@@ -56,21 +56,21 @@ impl Maps {
             gateway_ports: typed(ebpf, map::GATEWAY_PORTS)?,
             port_filter: typed(ebpf, map::PORT_FILTER)?,
             worker_sockets: typed(ebpf, map::WORKER_SOCKETS)?,
-            deny_v4: typed(ebpf, map::DENY_SOURCES_V4)?,
-            deny_v6: typed(ebpf, map::DENY_SOURCES_V6)?,
+            denied: Blocks::take(ebpf, map::DENY_SOURCES_V4, map::DENY_SOURCES_V6)?,
+            trusted: Blocks::take(ebpf, map::TRUSTED_SOURCES_V4, map::TRUSTED_SOURCES_V6)?,
             arrays,
         })
     }
 
-    /// Empties steering and sockets, which are this process's, and sets the deny list.
-    pub(super) fn reset(&mut self, deny_sources: &[Cidr]) -> Result<(), BpfError> {
+    /// Empties steering and sockets, which are this process's, and sets the lists of denied and
+    /// trusted sources.
+    pub(super) fn reset(&mut self, denied: &[Cidr], trusted: &[Cidr]) -> Result<(), BpfError> {
         self.clear_steering()?;
         for index in 0..2 * abi::MAX_WORKERS {
             absent(map::WORKER_SOCKETS, self.worker_sockets.clear_index(&index))?;
         }
-        clear_trie(map::DENY_SOURCES_V4, &mut self.deny_v4)?;
-        clear_trie(map::DENY_SOURCES_V6, &mut self.deny_v6)?;
-        deny_sources.iter().try_for_each(|&cidr| self.deny(cidr))
+        self.denied.set(denied)?;
+        self.trusted.set(trusted)
     }
 
     /// Takes connections for (addresses, port) to this listener slot from now on. No addresses:
@@ -149,27 +149,6 @@ impl Maps {
         Ok(())
     }
 
-    fn deny(&mut self, cidr: Cidr) -> Result<(), BpfError> {
-        let length = u32::from(cidr.prefix());
-        let address = cidr.address();
-        // A block inside `::ffff:0:0/96` means IPv4 sources, whose packets are looked up as such.
-        let (address, length) = match (address.to_canonical(), length.checked_sub(96)) {
-            (canonical @ IpAddr::V4(_), Some(rest)) if address.is_ipv6() => (canonical, rest),
-            _ => (address, length),
-        };
-        let (name, result) = match address {
-            IpAddr::V4(address) => {
-                let key = Key::new(length, address.octets());
-                (map::DENY_SOURCES_V4, self.deny_v4.insert(&key, 1, 0))
-            }
-            IpAddr::V6(address) => {
-                let key = Key::new(length, address.octets());
-                (map::DENY_SOURCES_V6, self.deny_v6.insert(&key, 1, 0))
-            }
-        };
-        result.map_err(|error| BpfError::map("write", name, error))
-    }
-
     /// Writes the two filter bits of a port as `steered` has it.
     fn filter(&mut self, port: u16) -> Result<(), BpfError> {
         let PortFilter { row, shift } = PortFilter::of(port);
@@ -181,6 +160,44 @@ impl Maps {
         let word = self.port_filter.get(&row, 0).map_err(failed)?;
         let word = word & !(PortFilter::MASK << shift) | bits << shift;
         self.port_filter.set(row, word, 0).map_err(failed)
+    }
+}
+
+/// A list of blocks, in a trie per address family.
+struct Blocks {
+    names: [&'static str; 2],
+    v4: LpmTrie<MapData, [u8; 4], u32>,
+    v6: LpmTrie<MapData, [u8; 16], u32>,
+}
+
+impl Blocks {
+    fn take(ebpf: &mut Ebpf, v4: &'static str, v6: &'static str) -> Result<Self, BpfError> {
+        Ok(Self { names: [v4, v6], v4: typed(ebpf, v4)?, v6: typed(ebpf, v6)? })
+    }
+
+    /// Holds these from now on, and no others. At no moment is a source missing that was there and
+    /// stays: the programs may be at work already.
+    fn set(&mut self, blocks: &[Cidr]) -> Result<(), BpfError> {
+        blocks.iter().try_for_each(|&block| self.add(block))?;
+        let kept: Vec<(u32, IpAddr)> = blocks
+            .iter()
+            .map(|block| block.canonical())
+            .map(|block| (u32::from(block.prefix()), block.address()))
+            .collect();
+        let [v4, v6] = self.names;
+        prune_trie(v4, &mut self.v4, &kept)?;
+        prune_trie(v6, &mut self.v6, &kept)
+    }
+
+    fn add(&mut self, block: Cidr) -> Result<(), BpfError> {
+        let block = block.canonical();
+        let length = u32::from(block.prefix());
+        let [v4, v6] = self.names;
+        let (name, result) = match block.address() {
+            IpAddr::V4(address) => (v4, self.v4.insert(&Key::new(length, address.octets()), 1, 0)),
+            IpAddr::V6(address) => (v6, self.v6.insert(&Key::new(length, address.octets()), 1, 0)),
+        };
+        result.map_err(|error| BpfError::map("write", name, error))
     }
 }
 
@@ -198,12 +215,16 @@ fn keys(addresses: &[IpAddr], port: u16) -> Vec<GatewayPort> {
     addresses.iter().map(key).collect()
 }
 
-fn clear_trie<K: Pod>(
+fn prune_trie<K: Pod + Into<IpAddr>>(
     name: &'static str,
     trie: &mut LpmTrie<MapData, K, u32>,
+    kept: &[(u32, IpAddr)],
 ) -> Result<(), BpfError> {
+    let kept: HashSet<&(u32, IpAddr)> = kept.iter().collect();
     let keys: Vec<_> = trie.keys().filter_map(Result::ok).collect();
-    keys.iter().try_for_each(|key| absent(name, trie.remove(key)))
+    let mut unwanted =
+        keys.iter().filter(|key| !kept.contains(&(key.prefix_len(), key.data().into())));
+    unwanted.try_for_each(|key| absent(name, trie.remove(key)))
 }
 
 /// Takes the removal of what is not there for done.

@@ -41,19 +41,26 @@
 //! Must not know: HTTP, requests, policies.
 
 mod attach;
+mod bans;
 mod error;
+mod events;
+mod inspect;
+mod links;
 mod load;
 mod maps;
 mod pins;
 mod privilege;
 mod probe;
 
-pub use attach::{Attached, Attachment, TcMode, XdpMode};
+pub use attach::{AttachOptions, Attached, Attachment, InterfaceChange, TcMode, XdpMode, XdpWish};
+pub use bans::BanMaps;
 pub use error::BpfError;
+pub use events::Events;
+pub use inspect::{PinState, is_running, pin_state, pinned_programs, program_name, tcx_programs};
 pub use load::{Detached, LoadOptions, Loaded, missing_object};
 pub use maps::Maps;
 pub use pins::{pinned_region, unload};
-pub use privilege::{PrivilegeError, Privileged, keep_only};
+pub use privilege::{NEEDED, PrivilegeError, Privileged, keep_only};
 pub use probe::{Packet, PacketRun};
 
 pub use crate::sys::caps::Capability;

@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use aya::maps::{MapData, MapError, MapInfo, MapType};
 use gateway_common::abi::{self, map};
+use gateway_common::bans::{Ban, GuardSettings, SourceV4, SourceV6};
+use gateway_common::budget::{Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
@@ -21,9 +23,9 @@ use gateway_common::steering::{
     GatewayPort, GatewayPortEntry, ListenerName, PortFilter, WORKER_SOCKETS,
 };
 
-use super::BpfError;
 use super::error::errno;
 use super::maps::Maps;
+use super::{BpfError, links};
 use crate::sys::mmap::Mapping;
 use crate::sys::mount;
 
@@ -47,7 +49,7 @@ pub(super) struct Spec {
 }
 
 /// Every map, for so many workers and CPUs.
-pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 11] {
+pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 21] {
     let array = |name, value, entries| Spec {
         name,
         kind: MapType::Array,
@@ -62,6 +64,25 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 11] {
         key: 4 + address,
         value: 4,
         entries: abi::MAX_DENY_SOURCES,
+        flags: NO_PREALLOC,
+    };
+    let by_source = |name, key, value, entries| Spec {
+        name,
+        kind: MapType::LruHash,
+        key,
+        value,
+        entries,
+        flags: 0,
+    };
+    let buckets = |name, key| by_source(name, key, size_of::<SynBucket>(), abi::MAX_SYN_BUCKETS);
+    let earned = |name, key| by_source(name, key, size_of::<Earned>(), abi::MAX_EARNED_SOURCES);
+    let trusted = |name, address| Spec { entries: abi::MAX_TRUSTED_SOURCES, ..deny(name, address) };
+    let bans = |name, key| Spec {
+        name,
+        kind: MapType::Hash,
+        key,
+        value: size_of::<Ban>(),
+        entries: abi::MAX_BANNED_SOURCES,
         flags: NO_PREALLOC,
     };
     [
@@ -90,6 +111,23 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 11] {
         },
         deny(map::DENY_SOURCES_V4, 4),
         deny(map::DENY_SOURCES_V6, 16),
+        bans(map::BANNED_SOURCES_V4, size_of::<SourceV4>()),
+        bans(map::BANNED_SOURCES_V6, size_of::<SourceV6>()),
+        buckets(map::SYN_BUCKETS_V4, size_of::<SourceV4>()),
+        buckets(map::SYN_BUCKETS_V6, size_of::<SourceV6>()),
+        earned(map::EARNED_SOURCES_V4, size_of::<SourceV4>()),
+        earned(map::EARNED_SOURCES_V6, size_of::<SourceV6>()),
+        trusted(map::TRUSTED_SOURCES_V4, 4),
+        trusted(map::TRUSTED_SOURCES_V6, 16),
+        Spec {
+            name: map::EVENTS,
+            kind: MapType::RingBuf,
+            key: 0,
+            value: 0,
+            entries: abi::EVENT_BYTES,
+            flags: 0,
+        },
+        Spec { flags: 0, ..array(map::GUARD_SETTINGS, size_of::<GuardSettings>(), 1) },
     ]
 }
 
@@ -210,17 +248,36 @@ impl Migration {
     }
 }
 
+/// Compares every pinned map with this version's, whatever the number of workers and CPUs. Answers
+/// how many there are.
+pub(super) fn check_all(directory: &Path) -> Result<usize, BpfError> {
+    let mut found = 0;
+    for spec in &specs(1, 1) {
+        let path = directory.join(spec.name);
+        if let Some(info) = info(spec.name, &path)? {
+            Spec { entries: info.max_entries(), ..*spec }.check(&path, &info)?;
+            found += 1;
+        }
+    }
+    Ok(found)
+}
+
 /// Maps a pinned array of counters or names into memory, for reading, also while the daemon is
 /// down. `directory` is where the maps are pinned: [`abi::PIN_DIRECTORY`] unless the daemon was
 /// told otherwise. Use it with [`crate::counters::Regions::open`].
 pub fn pinned_region(directory: &Path, name: &'static str) -> Result<Mapping, BpfError> {
+    region(name, &pinned(directory, name)?)
+}
+
+/// Opens a pinned map of this version's layout.
+pub(super) fn pinned(directory: &Path, name: &'static str) -> Result<MapData, BpfError> {
     let path = directory.join(name);
     let Some(found) = info(name, &path)? else { return Err(BpfError::NotPinned { path }) };
     for spec in specs(1, 1).iter().filter(|spec| spec.name == name) {
         // The number of rows depends on the machine and the workers; `Regions` checks it.
         Spec { entries: found.max_entries(), ..*spec }.check(&path, &found)?;
     }
-    region_at(name, &path)
+    MapData::from_pin(&path).map_err(|error| BpfError::map("open", name, error))
 }
 
 /// Removes every pin, and with them the counts. Answers what was removed; nothing if there was
@@ -231,7 +288,13 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, BpfError> {
     }
     let pins = PinDirectory::take(directory)?;
     let mut removed = Vec::new();
-    for path in names().chain([MIGRATING]).map(|name| pins.path().join(name)) {
+    let links = links::pins(directory).map_err(|source| BpfError::PinDirectory {
+        action: "read",
+        path: directory.to_owned(),
+        source,
+    })?;
+    let maps = names().chain([MIGRATING]).map(|name| pins.path().join(name));
+    for path in links.into_iter().chain(maps) {
         match fs::remove_file(&path) {
             Ok(()) => removed.push(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

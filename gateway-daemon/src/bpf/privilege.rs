@@ -10,7 +10,7 @@ use std::io;
 use crate::sys::caps::{self, Capability};
 
 /// What loading and attaching need.
-const NEEDED: [Capability; 4] =
+pub const NEEDED: [Capability; 4] =
     [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon, Capability::NetRaw];
 
 /// Why privileges are missing or cannot be given up.

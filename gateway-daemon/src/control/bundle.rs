@@ -14,6 +14,7 @@ use super::source::SourceFile;
 use super::yaml::{self, Node, Value};
 use crate::manifest::authorization_policy::AuthorizationPolicy;
 use crate::manifest::endpoint_slice::EndpointSlice;
+use crate::manifest::ext_authz_provider::ExtAuthzProvider;
 use crate::manifest::gateway::Gateway;
 use crate::manifest::gateway_class::GatewayClass;
 use crate::manifest::http_route::HttpRoute;
@@ -103,6 +104,7 @@ pub(super) struct Bundle {
     pub(super) request_authentications: Vec<Loaded<RequestAuthentication>>,
     pub(super) authorization_policies: Vec<Loaded<AuthorizationPolicy>>,
     pub(super) jwt_policies: Vec<Loaded<JwtPolicy>>,
+    pub(super) ext_authz_providers: Vec<Loaded<ExtAuthzProvider>>,
     pub(super) ignored: Vec<IgnoredObject>,
 }
 
@@ -150,6 +152,7 @@ impl Bundle {
         sort(&mut self.request_authentications);
         sort(&mut self.authorization_policies);
         sort(&mut self.jwt_policies);
+        sort(&mut self.ext_authz_providers);
     }
 }
 
@@ -196,6 +199,7 @@ impl Reader<'_> {
             "RequestAuthentication" => (ISTIO, "RequestAuthentication"),
             "AuthorizationPolicy" => (ISTIO, "AuthorizationPolicy"),
             "JWTPolicy" => (OWN, "JWTPolicy"),
+            "ExtAuthzProvider" => (OWN, "ExtAuthzProvider"),
             "Service" => (CORE, "Service"),
             "Secret" => (CORE, "Secret"),
             "Namespace" => (CORE, "Namespace"),
@@ -221,6 +225,7 @@ impl Reader<'_> {
             }
             "AuthorizationPolicy" => self.load(origin, object, |b| &mut b.authorization_policies),
             "JWTPolicy" => self.load(origin, object, |b| &mut b.jwt_policies),
+            "ExtAuthzProvider" => self.load(origin, object, |b| &mut b.ext_authz_providers),
             "Service" => self.load(origin, object, |b| &mut b.services),
             "Secret" => self.load(origin, object, |b| &mut b.secrets),
             "Namespace" => self.load(origin, object, |b| &mut b.namespaces),

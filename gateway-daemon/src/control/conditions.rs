@@ -80,6 +80,8 @@ reasons! {
     InvalidKind,
     /// The Service or its port is not there.
     BackendNotFound,
+    /// The provider that a policy names is not there, or cannot be asked.
+    ProviderNotFound,
     /// The Service port speaks something that we do not.
     UnsupportedProtocol,
     /// What a policy targets is not there.

@@ -34,6 +34,7 @@ pub use jwks::Settings as KeySettings;
 pub use path::FieldPath;
 pub use publish::{ListenAddress, SlotAssigner};
 
+use crate::authz::ShadowLedger;
 use crate::clock;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
 use certs::TlsBuilder;
@@ -112,6 +113,7 @@ pub struct Control {
     slots: SlotAssigner,
     writer: SnapshotWriter,
     status: Arc<ReloadStatus>,
+    shadow: Arc<ShadowLedger>,
 }
 
 /// Reads and translates; what is wrong is in the report.
@@ -160,14 +162,18 @@ impl Prepared {
         let status = Arc::new(ReloadStatus::default());
         self.keys.adopt(self.plan);
         status.published(1, clock::unix_now().0);
+        let first = self.compiled.snapshot(1, &mut slots);
+        let shadow = Arc::new(ShadowLedger::default());
+        shadow.follow(first.shadow_tallies());
         Control {
-            writer: SnapshotWriter::new(self.compiled.snapshot(1, &mut slots)),
+            writer: SnapshotWriter::new(first),
             settings: self.settings,
             fingerprint: self.fingerprint,
             tls: self.tls,
             keys: self.keys,
             slots,
             status,
+            shadow,
         }
     }
 }
@@ -181,6 +187,11 @@ impl Control {
     /// How reloads went.
     pub fn status(&self) -> Arc<ReloadStatus> {
         Arc::clone(&self.status)
+    }
+
+    /// What policies that never decide would have said.
+    pub fn shadow(&self) -> Arc<ShadowLedger> {
+        Arc::clone(&self.shadow)
     }
 
     /// Starts to fetch the keys that are not in the files. New ones arrive as [`Trigger::Keys`], so
@@ -257,10 +268,11 @@ impl Control {
     fn try_reload(&mut self, ports: &mut dyn Ports) -> Result<u64, Vec<String>> {
         // Before reading: what changes meanwhile is seen by the next look.
         self.fingerprint = source::fingerprint(&self.settings.paths);
-        let (model, report) = load(&self.settings.paths, &self.settings.ignore_kinds);
+        let (mut model, report) = load(&self.settings.paths, &self.settings.ignore_kinds);
         if report.has_errors() {
             return Err(report.errors().collect());
         }
+        model.keep_tallies(&self.writer.current().providers());
         let plan = self.keys.plan(&model);
         let compiled = publish::compile(model, &self.tls, &plan)
             .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?;
@@ -273,7 +285,10 @@ impl Control {
             ports.open(&opened).map_err(|error| vec![error])?;
         }
         let generation = last.generation + 1;
-        self.writer.publish(compiled.snapshot(generation, &mut self.slots));
+        let next = compiled.snapshot(generation, &mut self.slots);
+        let tallies = next.shadow_tallies();
+        self.writer.publish(next);
+        self.shadow.follow(tallies);
         self.keys.adopt(plan);
         if !closed.is_empty() {
             ports.close(&closed);

@@ -19,6 +19,29 @@ const CONNECTIONS: usize = std::mem::offset_of!(RequestCounters, connections) / 
 const CONNECTIONS_REFUSED: usize = std::mem::offset_of!(RequestCounters, connections_refused) / 8;
 const HANDSHAKES_FAILED: usize = std::mem::offset_of!(RequestCounters, handshakes_failed) / 8;
 const CONNECTIONS_SERVED: usize = std::mem::offset_of!(RequestCounters, connections_served) / 8;
+const CONNECTIONS_OPEN: usize = std::mem::offset_of!(RequestCounters, connections_open) / 8;
+const CONNECTIONS_LOST: usize = std::mem::offset_of!(RequestCounters, connections_lost) / 8;
+
+/// How an accepted connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConnectionEnd {
+    /// Closed at once for a connection limit, or because its port is no listener's.
+    Refused,
+    /// The TLS handshake failed or timed out.
+    HandshakeFailed,
+    /// Served and closed.
+    Served,
+}
+
+impl ConnectionEnd {
+    const fn word(self) -> usize {
+        match self {
+            Self::Refused => CONNECTIONS_REFUSED,
+            Self::HandshakeFailed => HANDSHAKES_FAILED,
+            Self::Served => CONNECTIONS_SERVED,
+        }
+    }
+}
 
 /// A worker's handle to its rows of `REQUEST_COUNTERS`.
 ///
@@ -33,7 +56,11 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
+    /// What the last writer of the rows left open, because it was killed, is lost.
     pub(super) fn new(regions: Regions, worker: u32) -> Self {
+        let row = regions.request_row(PathSlot::NONE, worker);
+        let lost = row[CONNECTIONS_OPEN].swap(0, Relaxed);
+        add(&row[CONNECTIONS_LOST], lost);
         Self { regions, worker, one_thread: PhantomData }
     }
 
@@ -60,28 +87,18 @@ impl WorkerCounters {
         add(&self.regions.reason_row(self.worker)[word], 1);
     }
 
-    /// Counts an accepted connection; every other connection call follows one of these.
+    /// Counts an accepted connection as open; [`Self::connection_closed`] follows, once.
     pub fn connection_accepted(&self) {
-        self.connection(CONNECTIONS);
+        let row = self.regions.request_row(PathSlot::NONE, self.worker);
+        add(&row[CONNECTIONS], 1);
+        add(&row[CONNECTIONS_OPEN], 1);
     }
 
-    /// Counts an accepted connection that was closed at once for a connection limit.
-    pub fn connection_refused(&self) {
-        self.connection(CONNECTIONS_REFUSED);
-    }
-
-    /// Counts an accepted connection whose TLS handshake failed or timed out.
-    pub fn handshake_failed(&self) {
-        self.connection(HANDSHAKES_FAILED);
-    }
-
-    /// Counts an accepted connection that was served and is closed now.
-    pub fn connection_served(&self) {
-        self.connection(CONNECTIONS_SERVED);
-    }
-
-    fn connection(&self, word: usize) {
-        add(&self.regions.request_row(PathSlot::NONE, self.worker)[word], 1);
+    /// Counts the end of an accepted connection.
+    pub fn connection_closed(&self, end: ConnectionEnd) {
+        let row = self.regions.request_row(PathSlot::NONE, self.worker);
+        add(&row[end.word()], 1);
+        row[CONNECTIONS_OPEN].store(row[CONNECTIONS_OPEN].load(Relaxed).wrapping_sub(1), Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sums of what the kernel half counts, over CPUs.
 
+use gateway_common::abi;
 use gateway_common::counters::{PacketCounters, WireCounters};
 use gateway_common::hook::Hook;
 use gateway_common::path::PathSlot;
@@ -14,6 +15,19 @@ pub(super) fn packets(regions: &Regions, hook: Hook, listener: u32) -> PacketCou
         add(&mut sum, read(regions.packet_row(cpu, hook, listener)));
     }
     PacketCounters::from_words(sum)
+}
+
+impl Regions {
+    /// What all CPUs saw at XDP for all listeners together.
+    pub fn arrived_for_listeners(&self) -> PacketCounters {
+        let mut sum = [0; PacketCounters::WORDS];
+        for cpu in 0..self.cpus() {
+            for listener in 1..abi::MAX_LISTENERS {
+                add(&mut sum, read(self.packet_row(cpu, Hook::Xdp, listener)));
+            }
+        }
+        PacketCounters::from_words(sum)
+    }
 }
 
 /// What all CPUs saw leave for a path.

@@ -12,6 +12,7 @@
 //!
 //! Must not know: aya, HTTP, configuration. Who has the maps' file descriptors (`bpf`) maps them.
 
+mod audit;
 mod daemon;
 mod gauge;
 mod kernel;
@@ -20,10 +21,11 @@ mod render;
 mod slots;
 mod totals;
 
-pub use daemon::WorkerCounters;
+pub use audit::{Audit, Fault, Sum, audit};
+pub use daemon::{ConnectionEnd, WorkerCounters};
 pub use gauge::{Gauge, Place};
 pub use regions::{RegionError, Regions};
-pub use render::{json, table};
+pub use render::{Grid, json, table};
 pub use slots::{Assignment, ListenerSlot, ListenerSlots, PathSlots};
 pub use totals::{ListenerTotals, PathTotals, Totals};
 

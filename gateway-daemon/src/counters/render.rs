@@ -52,19 +52,20 @@ fn requests(out: &mut String, totals: &Totals) {
 }
 
 fn connections(out: &mut String, sum: &RequestCounters) {
-    let closed = sum.connections_refused + sum.handshakes_failed + sum.connections_served;
-    let mut grid =
-        Grid::new(&["connections", "accepted", "refused", "handshake_failed", "served", "open"]);
-    let open = sum.connections.saturating_sub(closed);
-    let numbers = [
-        sum.connections,
-        sum.connections_refused,
-        sum.handshakes_failed,
-        sum.connections_served,
-        open,
+    let mut columns = vec![
+        ("accepted", sum.connections),
+        ("refused", sum.connections_refused),
+        ("handshake_failed", sum.handshakes_failed),
+        ("served", sum.connections_served),
     ];
+    if sum.connections_lost > 0 {
+        columns.push(("lost", sum.connections_lost));
+    }
+    columns.push(("open", sum.connections_open));
+    let mut grid = Grid::new(&["connections"]);
+    grid.head.extend(columns.iter().map(|(name, _)| (*name).to_owned()));
     let mut cells = vec![String::new()];
-    cells.extend(numbers.map(|n| n.to_string()));
+    cells.extend(columns.iter().map(|(_, count)| count.to_string()));
     grid.rows.push(cells);
     grid.write(out);
 }
@@ -90,17 +91,25 @@ fn packets(out: &mut String, listeners: &[ListenerTotals]) {
 }
 
 /// Cells, aligned by column: the first left, numbers right.
-struct Grid {
+#[derive(Debug)]
+pub struct Grid {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    fn new(head: &[&str]) -> Self {
+    /// With these column names.
+    pub fn new(head: &[&str]) -> Self {
         Self { head: head.iter().map(|&word| word.to_owned()).collect(), rows: Vec::new() }
     }
 
-    fn write(&self, out: &mut String) {
+    /// Adds a line.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// Writes it below what is there.
+    pub fn write(&self, out: &mut String) {
         let lines = || std::iter::once(&self.head).chain(&self.rows);
         let width = |column: usize| {
             lines().filter_map(|l| l.get(column)).map(|cell| cell.chars().count()).max()
@@ -131,7 +140,8 @@ impl Grid {
 /// {"paths": [{"slot": 1, "path": "PathPrefix /", "requests": 1, "verdicts": {"allowed": 1, ...},
 ///             "request_bytes": 0, "response_bytes": 4294,
 ///             "wire": {"allowed": {"packets": 4, "bytes": 4702}, "refused": {...}}}],
-///  "connections": {"accepted": 1, "refused": 0, "handshake_failed": 0, "served": 1},
+///  "connections": {"accepted": 1, "refused": 0, "handshake_failed": 0, "served": 1, "lost": 0,
+///                  "open": 0},
 ///  "listeners": [{"hook": "xdp", "slot": 1, "listener": "default/quickstart/http",
 ///                 "seen": {"packets": 10, "bytes": 900}, "verdicts": {"passed": {...}, ...}}]}
 /// ```
@@ -144,6 +154,8 @@ pub fn json(totals: &Totals) -> String {
             "refused": sum.connections_refused,
             "handshake_failed": sum.handshakes_failed,
             "served": sum.connections_served,
+            "lost": sum.connections_lost,
+            "open": sum.connections_open,
         },
         "listeners": totals.listeners.iter().map(listener).collect::<Vec<_>>(),
         "refusals": totals

@@ -8,11 +8,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use gateway_common::abi;
+use gateway_common::counters::RequestCounters;
 use gateway_common::hook::Hook;
 use gateway_common::path::PathSlot;
+use gateway_common::reasons::ReasonCounters;
 
 use super::Regions;
-use super::regions::zero;
+use super::regions::{read, zero};
 
 /// The dense number of a configured listener (a port). Slot 0 is *no listener*.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -54,7 +56,7 @@ impl PathSlots {
         let Self { regions, table } = self;
         let names: Vec<String> = names.iter().map(|name| fit(name, abi::PATH_NAME_BYTES)).collect();
         let assignment = table.assign(&names, |slot, name| {
-            (0..regions.workers()).for_each(|w| zero(regions.request_row(PathSlot(slot), w)));
+            (0..regions.workers()).for_each(|w| retire(regions, PathSlot(slot), w));
             (0..regions.cpus()).for_each(|cpu| zero(regions.wire_row(PathSlot(slot), cpu)));
             write_name(regions.path_name(slot), name);
         });
@@ -186,6 +188,15 @@ impl Table {
         }
         None
     }
+}
+
+/// Zeroes a path's row of a worker, and keeps its refusals where the worker's reasons are.
+fn retire(regions: &Regions, slot: PathSlot, worker: u32) {
+    let row = regions.request_row(slot, worker);
+    let counted = RequestCounters::from_words(read(row));
+    let retired = &regions.reason_row(worker)[ReasonCounters::RETIRED];
+    retired.fetch_add(counted.refused(), Relaxed);
+    zero(row);
 }
 
 /// Cuts a name to `room` bytes. What is cut off stays in a hash, so that two long names with the

@@ -63,12 +63,12 @@ fn workers_add_up_and_connections_count_under_no_path() {
             for _ in 0..1000 {
                 worker.connection_accepted();
                 worker.record(PathSlot(1), RequestVerdict::Allowed, 1, 2);
-                worker.connection_served();
+                worker.connection_closed(ConnectionEnd::Served);
             }
             worker.connection_accepted();
-            worker.connection_refused();
+            worker.connection_closed(ConnectionEnd::Refused);
             worker.connection_accepted();
-            worker.handshake_failed();
+            worker.connection_closed(ConnectionEnd::HandshakeFailed);
         })
     });
     for thread in threads {
@@ -116,7 +116,7 @@ fn arrays_of_another_size_are_refused() {
         Regions::open(|name| {
             let words = match name {
                 map::REQUEST_COUNTERS => RequestCounters::WORDS * abi::MAX_PATHS as usize,
-                map::PACKET_COUNTERS => 24 * 192,
+                map::PACKET_COUNTERS => 32 * 192,
                 map::WIRE_COUNTERS => 4 * abi::MAX_PATHS as usize,
                 map::REASON_COUNTERS => 48 * abi::MAX_WORKERS as usize,
                 map::PATH_NAMES => 31 * abi::MAX_PATHS as usize,
@@ -207,4 +207,129 @@ fn packet_rows_are_read_by_name() {
     assert_eq!(row.packets.steered, Volume { packets: 1, bytes: 74 });
     assert_eq!(row.packets.established, Volume { packets: 1, bytes: 66 });
     assert_eq!(row.packets.verdict(PacketVerdict::Passed), Volume::default());
+}
+
+#[test]
+fn a_ledger_that_balances_is_told_from_one_that_does_not() {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    let regions = regions();
+    let worker = regions.worker(1).unwrap();
+    worker.connection_accepted();
+    for verdict in [RequestVerdict::Allowed, RequestVerdict::Denied] {
+        worker.record(PathSlot(1), verdict, 1, 2);
+    }
+    worker.refused(0);
+    packet(&regions, Hook::TcIngress, 1, PacketVerdict::Steered, 60);
+    let good = audit(&regions);
+    assert!(good.holds(), "{good}");
+    let text = good.to_string();
+    assert!(text.contains("holds: requests = sum of verdicts: 2 and 2 in 32768 rows"), "{text}");
+    assert!(text.contains("served + lost + open: 1 and 1 in 32768 rows"), "{text}");
+
+    let rows: [(&str, &[std::sync::atomic::AtomicU64], usize, &str); 5] = [
+        (
+            "a request without a verdict",
+            regions.request_row(PathSlot(1), 1),
+            0,
+            "REQUEST_COUNTERS row 16385 (worker 1, PathPrefix /productpage): requests = sum of \
+             verdicts: 3 is not 2",
+        ),
+        (
+            "a connection too many",
+            regions.request_row(PathSlot::NONE, 0),
+            13,
+            "REQUEST_COUNTERS row 0 (worker 0, no path): connections = refused + handshakes failed \
+             + served + lost + open: 1 is not 0",
+        ),
+        (
+            "a reason without a refusal",
+            regions.reason_row(0),
+            3,
+            "REASON_COUNTERS row 0 (worker 0): refusals by reason = requests - allowed + retired: \
+             1 is not 0",
+        ),
+        (
+            "a packet without a verdict",
+            regions.packet_row(0, Hook::TcIngress, 1),
+            0,
+            "PACKET_COUNTERS row 65 (CPU 0, tc_ingress, default/gateway/http): packets seen = sum \
+             of verdicts: 2 is not 1",
+        ),
+        (
+            "bytes without a verdict",
+            regions.packet_row(0, Hook::Xdp, 0),
+            1,
+            "PACKET_COUNTERS row 0 (CPU 0, xdp, no listener): bytes seen = sum of verdicts: 1 is \
+             not 0",
+        ),
+    ];
+    for (name, row, word, said) in rows {
+        row[word].fetch_add(1, Relaxed);
+        let found = audit(&regions);
+        assert!(!found.holds(), "{name}");
+        assert!(found.to_string().contains(&format!("fault: {said}")), "{name}: {found}");
+        assert_eq!(found.json()["holds"], false, "{name}");
+        row[word].fetch_sub(1, Relaxed);
+    }
+    assert!(audit(&regions).holds());
+}
+
+#[test]
+fn the_audit_of_a_busy_node_finds_no_fault() {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    let regions = regions();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for number in 0..2 {
+            let worker = regions.worker(number).unwrap();
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Relaxed) {
+                    worker.connection_accepted();
+                    for verdict in [RequestVerdict::Allowed, RequestVerdict::Denied] {
+                        worker.record(PathSlot(1), verdict, 1, 2);
+                    }
+                    worker.refused(0);
+                    worker.connection_closed(ConnectionEnd::Served);
+                }
+            });
+        }
+        for _ in 0..3 {
+            let found = audit(&regions);
+            assert!(found.holds(), "{found}");
+        }
+        stop.store(true, Relaxed);
+    });
+}
+
+#[test]
+fn what_a_killed_writer_left_open_is_lost() {
+    let regions = regions();
+    let killed = regions.worker(0).unwrap();
+    killed.connection_accepted();
+    killed.connection_accepted();
+    killed.connection_closed(ConnectionEnd::Served);
+    let _next = regions.worker(0).unwrap();
+    let sum = Totals::read(&regions).requests();
+    assert_eq!((sum.connections, sum.connections_open, sum.connections_lost), (2, 0, 1));
+    assert!(audit(&regions).holds());
+}
+
+#[test]
+fn refusals_of_a_row_that_gets_another_name_stay_in_the_ledger() {
+    let regions = Regions::anonymous(1).unwrap();
+    let mut slots = PathSlots::new(regions.clone());
+    let many =
+        |from: usize| (0..16_383).map(|n| format!("Exact /{}", from + n)).collect::<Vec<_>>();
+    slots.assign(&many(0));
+    let worker = regions.worker(0).unwrap();
+    worker.record(PathSlot(5), RequestVerdict::Denied, 0, 0);
+    worker.refused(0);
+    slots.assign(&many(20_000));
+    assert_eq!(Totals::read(&regions).requests().denied, 0, "the row begins at zero");
+    let found = audit(&regions);
+    assert!(found.holds(), "{found}");
 }

@@ -81,6 +81,8 @@ impl Totals {
             sum.connections_refused += row.connections_refused;
             sum.handshakes_failed += row.handshakes_failed;
             sum.connections_served += row.connections_served;
+            sum.connections_open += row.connections_open;
+            sum.connections_lost += row.connections_lost;
         }
         sum
     }

@@ -19,14 +19,20 @@ pub(crate) struct AuthorizationPolicySpec {
     #[serde(default)]
     pub(crate) rules: Vec<Rule>,
     pub(crate) action: Option<Action>,
-    #[serde(rename = "provider")]
-    _provider: Option<Unsupported>,
+    pub(crate) provider: Option<Provider>,
+}
+
+/// `spec.provider`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Provider {
+    pub(crate) name: String,
 }
 
 words! {
     /// `spec.action`.
-    Action { "ALLOW" => Allow, "DENY" => Deny, "AUDIT" => Audit, }
-    unsupported { "CUSTOM" }
+    Action { "ALLOW" => Allow, "DENY" => Deny, "AUDIT" => Audit, "CUSTOM" => Custom, }
+    unsupported {}
 }
 
 /// `spec.rules[]`.

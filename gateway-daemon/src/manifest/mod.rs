@@ -8,6 +8,7 @@
 
 pub(crate) mod authorization_policy;
 pub(crate) mod endpoint_slice;
+pub(crate) mod ext_authz_provider;
 pub(crate) mod gateway;
 pub(crate) mod gateway_class;
 pub(crate) mod http_route;

@@ -5,6 +5,8 @@
 //! serde, tokio, hyper bodies, files, Kubernetes field spelling.
 
 pub mod backend;
+pub mod ban;
+pub mod ext_authz;
 pub mod identity;
 pub mod jwt;
 pub mod keys;

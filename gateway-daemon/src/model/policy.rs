@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::ext_authz::Provider;
 use super::object::ObjectRef;
 
 /// What a policy does when one of its rules matches.
@@ -14,6 +15,20 @@ pub enum Action {
     Deny,
     /// Marks, never decides.
     Audit,
+    /// A match asks a provider, before anything else decides.
+    Custom,
+}
+
+impl Action {
+    /// As manifests spell it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "ALLOW",
+            Self::Deny => "DENY",
+            Self::Audit => "AUDIT",
+            Self::Custom => "CUSTOM",
+        }
+    }
 }
 
 /// A string pattern: `*` present, `x*` prefix, `*x` suffix, else exact. A star elsewhere is
@@ -31,6 +46,16 @@ pub enum Pattern {
 }
 
 impl Pattern {
+    /// Whether a text matches, byte by byte.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *text,
+            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Suffix(suffix) => text.ends_with(&**suffix),
+            Self::Present => true,
+        }
+    }
+
     /// Reads Istio's spelling.
     pub fn parse(text: &str) -> Self {
         if text == "*" {
@@ -118,6 +143,17 @@ impl Cidr {
     /// The prefix length.
     pub fn prefix(self) -> u8 {
         self.prefix
+    }
+
+    /// A block inside `::ffff:0:0/96` means IPv4 addresses, and is written as such here.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        match (self.address.to_canonical(), self.prefix.checked_sub(96)) {
+            (address @ std::net::IpAddr::V4(_), Some(prefix)) if self.address.is_ipv6() => {
+                Self { address, prefix }
+            }
+            _ => self,
+        }
     }
 
     /// Whether the block holds `address`; an IPv4-mapped IPv6 address is looked at as IPv4.
@@ -233,7 +269,7 @@ pub struct Rule {
 }
 
 /// An AuthorizationPolicy that applies to a Gateway.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// The object.
     pub object: ObjectRef,
@@ -243,4 +279,6 @@ pub struct Policy {
     pub dry_run: bool,
     /// Rules, any of them; none: the policy matches nothing.
     pub rules: Vec<Rule>,
+    /// Whom a CUSTOM policy asks; none: nobody who could be asked, so that a match refuses.
+    pub provider: Option<Arc<Provider>>,
 }

@@ -65,6 +65,12 @@ reasons! {
     TokenSignature = "token_signature" => Unauthenticated;
     /// A policy refused a request that brought no token, and the Gateway asks for one.
     TokenMissing = "token_missing" => Unauthenticated;
+    /// The provider of a CUSTOM policy said no.
+    ExtAuthzDenied = "ext_authz_denied" => Denied;
+    /// The provider of a CUSTOM policy is unknown, could not be asked, or answered nonsense.
+    ExtAuthzError = "ext_authz_error" => Denied;
+    /// The body is longer than what a provider may be shown (413).
+    BodyTooLarge = "body_too_large" => BadRequest;
     /// A DENY policy matched.
     PolicyDenied = "policy_denied" => Denied;
     /// ALLOW policies exist and none matched.

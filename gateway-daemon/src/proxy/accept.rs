@@ -16,7 +16,7 @@ use super::stream::Socket;
 use super::tls;
 use super::worker::{Closed, Worker};
 use crate::clock;
-use crate::counters::Place;
+use crate::counters::{ConnectionEnd, Place};
 use crate::model::listener::Protocol;
 use crate::model::reason::Reason;
 use crate::request::{ConnMeta, Scheme};
@@ -51,24 +51,22 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, stop:
 
 /// One client connection, from accept to close.
 async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let _task = worker.connection_task();
-    worker.counters().connection_accepted();
+    let task = worker.connection_task();
     let Some(accepted) = Accepted::new(&worker, stream, peer) else {
-        worker.counters().connection_refused();
+        task.ends(ConnectionEnd::Refused);
         return;
     };
-    let served = match accepted.port.protocol {
+    match accepted.port.protocol {
         Protocol::Http => {
             let Accepted { socket, connection, .. } = &accepted;
             http::serve_clear(&worker, socket.clone(), connection).await;
-            true
         }
-        Protocol::Https => tls::serve(&worker, &accepted).await,
-    };
-    if served {
-        worker.counters().connection_served();
-    } else {
-        worker.counters().handshake_failed();
+        Protocol::Https => {
+            task.ends(ConnectionEnd::HandshakeFailed);
+            let Some(session) = tls::shake(&worker, &accepted).await else { return };
+            task.ends(ConnectionEnd::Served);
+            http::serve_tls(&worker, session.stream, &accepted.connection, session.h2).await;
+        }
     }
 }
 

@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 use super::count::Facts;
 use crate::authz::{DecidedBy, ShadowMatch};
 use crate::clock;
-use crate::model::policy::Action;
+use crate::model::ext_authz::CheckOutcome;
+use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
 use crate::request::ConnMeta;
 use crate::settings::AccessLogTarget;
@@ -65,6 +66,8 @@ struct Fields<'r> {
     rule: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shadow: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ext_authz: Vec<String>,
     issuer: Option<&'r str>,
     upstream: Option<std::net::SocketAddr>,
     request_bytes: u64,
@@ -98,6 +101,7 @@ impl<'r> Fields<'r> {
             policy: decided_by.map(|by| format!("{}/{}", by.policy.namespace, by.policy.name)),
             rule: decided_by.map(|by| by.rule),
             shadow: facts.shadow.iter().map(shadow).collect(),
+            ext_authz: facts.ext_authz.iter().map(checked).collect(),
             issuer: facts.issuer.as_deref(),
             upstream: facts.upstream,
             request_bytes: line.request_bytes,
@@ -113,12 +117,12 @@ impl<'r> Fields<'r> {
 /// What an AUDIT policy, or one in dry run, would have said: `DENY namespace/name/rule`.
 fn shadow(matched: &ShadowMatch) -> String {
     let DecidedBy { policy, rule } = &*matched.matched;
-    let action = match matched.action {
-        Action::Allow => "ALLOW",
-        Action::Deny => "DENY",
-        Action::Audit => "AUDIT",
-    };
-    format!("{action} {}/{}/{rule}", policy.namespace, policy.name)
+    format!("{} {}/{}/{rule}", matched.action.word(), policy.namespace, policy.name)
+}
+
+/// What came of asking a provider: `allowed namespace/name`.
+fn checked((provider, outcome): &(ObjectRef, CheckOutcome)) -> String {
+    format!("{} {}/{}", outcome.word(), provider.namespace, provider.name)
 }
 
 fn microseconds(duration: Duration) -> u64 {

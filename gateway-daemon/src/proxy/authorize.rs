@@ -1,4 +1,4 @@
-//! Stage 6: policy. A yes is a `Permit`, which `forward` demands.
+//! Stage 7: policy. A yes is a `Permit`, which `forward` demands.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::authenticate::Authenticated;
 use super::count::RequestRecord;
 use super::respond::Rejection;
 use super::route::{Place, Routed};
-use crate::authz::Permit;
+use crate::authz::{Permit, Vetted};
 use crate::model::identity::Identity;
 use crate::request::{ConnMeta, RequestView};
 
@@ -16,13 +16,14 @@ pub(super) fn authorize(
     request: Authenticated,
     record: &mut RequestRecord,
 ) -> Result<(Permit, Routed), Rejection> {
-    let Authenticated { routed, identity } = request;
+    let Authenticated { routed, vetted, identity } = request;
     let engine = &routed.place.gateway().engine;
     let shadow = engine.shadow(&routed.view, conn, identity.as_deref());
+    engine.count_shadow(&shadow);
     if !shadow.is_empty() {
         record.note(|facts| facts.shadow = shadow);
     }
-    let permit = decide(&routed.place, &routed.view, conn, identity.as_deref())?;
+    let permit = decide(vetted, &routed.place, &routed.view, conn, identity.as_deref())?;
     if let Some(by) = permit.decided_by() {
         record.note(|facts| facts.decided_by = Some(Arc::clone(by)));
     }
@@ -31,6 +32,7 @@ pub(super) fn authorize(
 
 /// Asks the Gateway's policies, and tells a no as the Gateway wants it told. Pure.
 pub(super) fn decide(
+    vetted: Vetted,
     place: &Place,
     view: &RequestView,
     conn: &ConnMeta,
@@ -39,6 +41,6 @@ pub(super) fn decide(
     let gateway = place.gateway();
     gateway
         .engine
-        .decide(view, conn, identity)
+        .decide(vetted, view, conn, identity)
         .map_err(|denial| Rejection::denied(denial, &gateway.refusals, identity.is_some(), view))
 }

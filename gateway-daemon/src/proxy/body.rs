@@ -1,4 +1,4 @@
-//! Bodies on their way: streamed, counted, never buffered.
+//! Bodies on their way: streamed, counted, and buffered only where a provider wants to see them.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 use super::count::{RequestRecord, Upload};
+use super::ext_authz::Replay;
 use super::upstream::Lease;
 use crate::clock;
 use crate::model::reason::Reason;
@@ -19,6 +20,10 @@ use crate::model::reason::Reason;
 pub(super) enum RequestBody {
     /// None.
     Empty,
+    /// Our own.
+    Full(Option<Bytes>),
+    /// Read in part already, for a provider to see.
+    Replayed(Box<Replay>),
     /// As the client sends it; bytes are counted for its record.
     Streaming {
         /// From the client.
@@ -26,6 +31,22 @@ pub(super) enum RequestBody {
         /// How it goes, for the record.
         upload: Rc<Upload>,
     },
+}
+
+impl RequestBody {
+    /// The body of a client's request.
+    pub(super) fn of(incoming: Incoming, record: &RequestRecord) -> Self {
+        if incoming.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Streaming { incoming, upload: record.upload() }
+        }
+    }
+
+    /// A body of our own.
+    pub(super) fn full(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
+    }
 }
 
 impl Body for RequestBody {
@@ -38,6 +59,8 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Replayed(replay) => replay.poll_frame(cx),
             Self::Streaming { incoming, upload } => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 match &frame {
@@ -56,6 +79,8 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Replayed(replay) => replay.is_end_stream(),
             Self::Streaming { incoming, .. } => incoming.is_end_stream(),
         }
     }
@@ -63,6 +88,8 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Replayed(replay) => replay.size_hint(),
             Self::Streaming { incoming, .. } => incoming.size_hint(),
         }
     }

@@ -18,6 +18,7 @@ use super::access_log::Line;
 use super::worker::Worker;
 use crate::authz::{DecidedBy, ShadowMatch};
 use crate::clock;
+use crate::model::ext_authz::CheckOutcome;
 use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
 use crate::request::RequestView;
@@ -61,6 +62,8 @@ pub(super) struct Facts {
     pub(super) issuer: Option<Arc<str>>,
     pub(super) decided_by: Option<Arc<DecidedBy>>,
     pub(super) shadow: Vec<ShadowMatch>,
+    /// The providers that were asked.
+    pub(super) ext_authz: Vec<(ObjectRef, CheckOutcome)>,
     pub(super) upstream: Option<SocketAddr>,
     pub(super) upstream_wait: Option<Duration>,
 }

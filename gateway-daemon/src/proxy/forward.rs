@@ -1,4 +1,4 @@
-//! Stage 7: takes the `Permit`; hop-by-hop and forwarding headers, upstream exchange.
+//! Stage 8: takes the `Permit`; hop-by-hop and forwarding headers, upstream exchange.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Request, Response, Uri, Version};
-use hyper::body::{Body, Incoming};
 
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::count::{RequestRecord, Upload};
@@ -31,7 +30,7 @@ pub(super) async fn forward(
     conn: &ConnMeta,
     permit: Permit,
     routed: Routed,
-    body: Incoming,
+    body: RequestBody,
     mut record: RequestRecord,
 ) -> Result<Response<ResponseBody>, Unanswered> {
     let Routed { view, place } = routed;
@@ -41,7 +40,7 @@ pub(super) async fn forward(
         Err(reason) => return Err(record.unanswered(reason)),
     };
     let head = upstream_head(permit, view, conn, upstream.protocol);
-    let request = upstream_request(head, upstream.protocol, body, &record);
+    let request = upstream_request(head, upstream.protocol, body);
     let sent = clock::monotonic();
     let limits = worker.limits();
     let exchange = upstream::exchange(worker, upstream, request);
@@ -100,23 +99,26 @@ async fn within<T>(
 fn upstream_request(
     head: UpstreamHead,
     protocol: UpstreamProtocol,
-    body: Incoming,
-    record: &RequestRecord,
+    body: RequestBody,
 ) -> Request<RequestBody> {
-    let body = if body.is_end_stream() {
-        RequestBody::Empty
-    } else {
-        RequestBody::Streaming { incoming: body, upload: record.upload() }
-    };
     let UpstreamHead { method, target, mut headers, .. } = head;
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    *request.uri_mut() = match protocol {
-        UpstreamProtocol::Http1 => Uri::from(target),
-        UpstreamProtocol::H2c => h2_uri(target, &mut headers),
-    };
+    *request.uri_mut() = upstream_uri(protocol, target, &mut headers);
     *request.headers_mut() = headers;
     request
+}
+
+/// The target as its protocol wants it.
+pub(super) fn upstream_uri(
+    protocol: UpstreamProtocol,
+    target: PathAndQuery,
+    headers: &mut HeaderMap,
+) -> Uri {
+    match protocol {
+        UpstreamProtocol::Http1 => Uri::from(target),
+        UpstreamProtocol::H2c => h2_uri(target, headers),
+    }
 }
 
 /// HTTP/2 carries the authority in the target (RFC 9113 8.3.1).
@@ -132,7 +134,7 @@ fn h2_uri(target: PathAndQuery, headers: &mut HeaderMap) -> Uri {
 
 /// Tells the upstream who asked. No proxy in front of us is trusted, so that what the client says
 /// of itself in these headers is replaced, not extended.
-fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta) {
+pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta) {
     headers.remove(header::FORWARDED);
     headers.remove(header::EXPECT); // answered by us
     if let Ok(peer) = HeaderValue::try_from(conn.peer.ip().to_string()) {
@@ -145,8 +147,8 @@ fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta) {
     };
 }
 
-/// Takes the upstream's own hop-by-hop headers off its response (RFC 9110 7.6.1).
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// Takes an upstream's own hop-by-hop headers off its response (RFC 9110 7.6.1).
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

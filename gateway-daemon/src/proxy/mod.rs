@@ -1,7 +1,7 @@
 //! The data path: a request's walk, stage by stage, in files named after them.
 //!
-//! `accept -> tls -> http -> route -> authenticate -> authorize -> forward -> count`; each stage
-//! takes the last one's value, and `forward` takes a [`Permit`](crate::authz::Permit), which only a
+//! `accept -> tls -> http -> route -> ext_authz -> authenticate -> authorize -> forward -> count`; each stage
+//! takes the last one's value, and `forward` takes a [`Permit`], which only a
 //! policy decision gives. Must not know: manifests, control, BPF, files, the environment.
 
 mod accept;
@@ -10,6 +10,7 @@ mod authenticate;
 mod authorize;
 mod body;
 mod count;
+mod ext_authz;
 mod forward;
 mod framing;
 mod http;
@@ -27,10 +28,13 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use self::accept::Connection;
-use self::body::ResponseBody;
+use self::body::{RequestBody, ResponseBody};
 use self::count::RequestRecord;
+use self::ext_authz::{Consulted, Reply};
 use self::respond::{Asked, Rejection, Unanswered};
+use self::route::Routed;
 use self::worker::Worker;
+use crate::authz::Permit;
 
 pub use self::access_log::{AccessLog, LogWriter};
 pub use self::walk::{End, Placed, Read, Walk, walk};
@@ -44,29 +48,41 @@ async fn answer(
     mut record: RequestRecord,
 ) -> Response<ResponseBody> {
     let asked = Asked::by(request.method(), request.headers());
-    let decided = decide(worker, conn, request, &mut record);
+    let mut reply = Reply::default();
+    let decided = decide(worker, conn, request, &mut record, &mut reply).await;
     let result = match decided {
         Ok((permit, routed, body)) => {
             forward::forward(worker, &conn.meta(), permit, routed, body, record).await
         }
         Err(rejection) => Err(Unanswered { record, rejection }),
     };
-    result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn, asked))
+    let mut response =
+        result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn, asked));
+    reply.apply(response.headers_mut());
+    response
 }
 
-/// Everything before the upstream, without waiting for anything.
-fn decide(
-    worker: &Worker,
+/// Everything before the upstream. Waits for nothing but the providers of CUSTOM policies.
+async fn decide(
+    worker: &Rc<Worker>,
     conn: &Connection,
     request: Request<Incoming>,
     record: &mut RequestRecord,
-) -> Result<(crate::authz::Permit, route::Routed, Incoming), Rejection> {
+    reply: &mut Reply,
+) -> Result<(Permit, Routed, RequestBody), Rejection> {
     let meta = conn.meta();
     let snapshot = worker.snapshot();
-    let (view, body) = http::read(worker, &meta, request)?;
+    let (view, incoming) = http::read(worker, &meta, request)?;
+    let mut body = RequestBody::of(incoming, record);
     record.read(&view, &snapshot);
     let routed = route::route(snapshot, &meta, view, record)?;
-    let authenticated = authenticate::authenticate(worker, routed, record)?;
+    let vetted = match ext_authz::consult(&meta, routed)? {
+        Consulted::Vetted(vetted) => vetted,
+        Consulted::Ask(inquiry) => {
+            Box::pin(inquiry.run(worker, conn, &mut body, record, reply)).await?
+        }
+    };
+    let authenticated = authenticate::authenticate(worker, &meta, vetted, record)?;
     let (permit, routed) = authorize::authorize(&meta, authenticated, record)?;
     Ok((permit, routed, body))
 }

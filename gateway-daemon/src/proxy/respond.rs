@@ -32,6 +32,8 @@ pub(super) struct Rejection {
     text: &'static str,
     /// Sent instead of them, where the Gateway has its own.
     body: Option<Arc<DeniedBody>>,
+    /// The answer of a provider, where that is the answer.
+    provider: Option<Box<Told>>,
     /// `WWW-Authenticate`, where a token was refused.
     challenge: Option<HeaderValue>,
     /// The policy and rule that decided.
@@ -40,14 +42,14 @@ pub(super) struct Rejection {
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self { reason, text: "", body: None, challenge: None, decided_by: None }
+        Self { reason, text: "", body: None, provider: None, challenge: None, decided_by: None }
     }
 }
 
 impl From<Denial> for Rejection {
     fn from(denial: Denial) -> Self {
         let Denial { reason, decided_by, .. } = denial;
-        Self { reason, text: "RBAC: access denied", body: None, challenge: None, decided_by }
+        Self { text: "RBAC: access denied", decided_by, ..Self::from(reason) }
     }
 }
 
@@ -68,11 +70,9 @@ impl Rejection {
     /// A refused token. The challenge names the resource as the client asked for it.
     pub(super) fn unauthenticated(refusal: Refusal, view: &RequestView) -> Self {
         Self {
-            reason: refusal.reason,
             text: refusal.text,
-            body: None,
             challenge: challenge(&view.realm()),
-            decided_by: None,
+            ..Self::from(refusal.reason)
         }
     }
 
@@ -97,8 +97,16 @@ impl Rejection {
         rejection
     }
 
-    /// The status, by reason alone.
+    /// A request that a provider refused, in its words, or that it could not be asked about.
+    pub(super) fn by_provider(denial: Denial, told: Box<Told>) -> Self {
+        Self { provider: Some(told), decided_by: denial.decided_by, ..Self::from(denial.reason) }
+    }
+
+    /// The status: a provider's, else by reason alone.
     fn status(&self) -> StatusCode {
+        if let Some(told) = &self.provider {
+            return told.status;
+        }
         match self.reason {
             Reason::TokenMalformed
             | Reason::TokenAlgorithm
@@ -111,9 +119,12 @@ impl Rejection {
             | Reason::TokenClaimMissing
             | Reason::TokenMissing
             | Reason::TokenSignature => StatusCode::UNAUTHORIZED,
-            Reason::TokenAudience | Reason::PolicyDenied | Reason::PolicyNotAllowed => {
-                StatusCode::FORBIDDEN
-            }
+            Reason::TokenAudience
+            | Reason::PolicyDenied
+            | Reason::PolicyNotAllowed
+            | Reason::ExtAuthzDenied
+            | Reason::ExtAuthzError => StatusCode::FORBIDDEN,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::MalformedRequest
             | Reason::AmbiguousFraming
@@ -143,7 +154,8 @@ impl Rejection {
 
     /// What the client is told. Pure.
     pub(super) fn told(&self, asked: Asked) -> Told {
-        let mut headers = HeaderMap::new();
+        let mut headers =
+            self.provider.as_ref().map(|told| told.headers.clone()).unwrap_or_default();
         if let Some(challenge) = &self.challenge {
             headers.insert(WWW_AUTHENTICATE, challenge.clone());
         }
@@ -153,18 +165,22 @@ impl Rejection {
         if asked.grpc {
             return self.told_grpc(asked.head, headers);
         }
-        let (kind, text) = match &self.body {
-            Some(own) => (own.content_type.clone(), own.text.clone()),
-            None => {
-                (HeaderValue::from_static("text/plain"), Bytes::from_static(self.text.as_bytes()))
-            }
+        let plain = HeaderValue::from_static("text/plain");
+        let (kind, text) = match (&self.provider, &self.body) {
+            (Some(told), _) => (plain, told.body.clone()),
+            (None, Some(own)) => (own.content_type.clone(), own.text.clone()),
+            (None, None) => (plain, Bytes::from_static(self.text.as_bytes())),
         };
+        let status = self.status();
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return Told { status, headers, body: Bytes::new() };
+        }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
         if !text.is_empty() {
-            headers.insert(CONTENT_TYPE, kind);
+            headers.entry(CONTENT_TYPE).or_insert(kind);
         }
         // A HEAD gets the headers of the text, and no text (RFC 9110 9.3.2).
-        Told { status: self.status(), headers, body: if asked.head { Bytes::new() } else { text } }
+        Told { status, headers, body: if asked.head { Bytes::new() } else { text } }
     }
 
     /// A gRPC client reads the outcome from trailers, and takes a response of headers alone for
@@ -172,9 +188,10 @@ impl Rejection {
     fn told_grpc(&self, head: bool, mut headers: HeaderMap) -> Told {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from(grpc_code(self.status())));
-        if !self.text.is_empty()
+        let text = self.provider.as_ref().map_or(self.text.as_bytes(), |told| &told.body);
+        if !text.is_empty()
             && !head
-            && let Ok(message) = HeaderValue::try_from(percent_encoded(self.text))
+            && let Ok(message) = HeaderValue::try_from(percent_encoded(text))
         {
             headers.insert(GRPC_MESSAGE, message);
         }
@@ -229,10 +246,10 @@ fn grpc_code(status: StatusCode) -> u16 {
 }
 
 /// A text as `grpc-message` carries it: printable ASCII without `%`, the rest percent-encoded.
-fn percent_encoded(text: &str) -> String {
+fn percent_encoded(text: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    for &byte in text {
         match byte {
             b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
             _ => {
@@ -246,10 +263,18 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// What a client is told.
+#[derive(Debug)]
 pub(super) struct Told {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+impl Told {
+    /// A status alone.
+    pub(super) fn nothing(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
 }
 
 /// The response to a rejected request; closes its record.
@@ -344,7 +369,7 @@ mod tests {
         assert_eq!(told.body, "");
         let told = rejection.told(asked(&Method::HEAD, "application/grpc"));
         assert!(!told.headers.contains_key(GRPC_MESSAGE));
-        assert_eq!(percent_encoded("50% of\né"), "50%25 of%0A%C3%A9");
+        assert_eq!(percent_encoded("50% of\né".as_bytes()), "50%25 of%0A%C3%A9");
     }
 
     #[test]
@@ -361,7 +386,7 @@ mod tests {
         let view = RequestView::read(parts, &conn).unwrap();
         let mut refused = 0;
         for reason in Reason::ALL {
-            let refusal = Refusal { reason: *reason, text: "x" };
+            let refusal = Refusal { reason: *reason, text: "x", strike: None };
             let rejection = Rejection::unauthenticated(refusal, &view);
             for content_type in ["text/plain", "application/grpc"] {
                 let told = rejection.told(asked(&Method::GET, content_type));

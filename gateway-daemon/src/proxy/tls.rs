@@ -4,29 +4,37 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::accept::Accepted;
-use super::http;
+use super::stream::Socket;
 use super::worker::Worker;
 
-/// Shakes hands and serves; false where the handshake failed.
+/// A connection whose handshake is done.
+pub(super) struct Session {
+    pub(super) stream: TlsStream<Socket>,
+    /// Whether the client chose HTTP/2.
+    pub(super) h2: bool,
+}
+
+/// Shakes hands; none where that failed.
 ///
 /// The certificate is chosen, and names that no listener has are refused, by the port's
 /// `ServerConfig`, which `control/certs.rs` made.
-pub(super) async fn serve(worker: &Rc<Worker>, accepted: &Accepted) -> bool {
-    let Some(config) = accepted.port.tls.as_ref().map(Arc::clone) else { return false };
+pub(super) async fn shake(worker: &Rc<Worker>, accepted: &Accepted) -> Option<Session> {
+    let config = accepted.port.tls.as_ref().map(Arc::clone)?;
     let handshake = TlsAcceptor::from(config).accept(accepted.socket.clone());
     let timeout = worker.limits().handshake_timeout;
     let stream = match tokio::time::timeout(timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             debug!(client = %accepted.connection.meta().peer, %error, "TLS handshake failed");
-            return false;
+            return None;
         }
         Err(_) => {
             debug!(client = %accepted.connection.meta().peer, "TLS handshake timed out");
-            return false;
+            return None;
         }
     };
     let (_, session) = stream.get_ref();
@@ -34,6 +42,5 @@ pub(super) async fn serve(worker: &Rc<Worker>, accepted: &Accepted) -> bool {
     let sni = session.server_name().map(|name| name.to_ascii_lowercase().into());
     accepted.connection.set_sni(sni);
     accepted.connection.touch();
-    http::serve_tls(worker, stream, &accepted.connection, h2).await;
-    true
+    Some(Session { stream, h2 })
 }

@@ -14,9 +14,10 @@ use super::respond::{Asked, Rejection, Told};
 use super::route::Place;
 use super::upstream::by_weight;
 use crate::authn::{RuleVerdict, TokenCache};
-use crate::authz::{DecidedBy, RuleTrace, ShadowMatch};
+use crate::authz::{Answer, Consultation, DecidedBy, RuleTrace, ShadowMatch, Vetted};
 use crate::clock::UnixSeconds;
 use crate::model::backend::Upstream;
+use crate::model::ext_authz::Provider;
 use crate::model::identity::Identity;
 use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
@@ -30,6 +31,9 @@ pub struct Walk {
     pub read: Option<Read>,
     /// Where it belongs.
     pub place: Option<Placed>,
+    /// The providers that have to be asked, each with the rule that wants it. Nobody is asked here:
+    /// what follows holds if all of them allow.
+    pub providers: Vec<(Arc<Provider>, Arc<DecidedBy>)>,
     /// What each token rule found, and how it judges that by itself.
     pub tokens: Vec<RuleVerdict>,
     /// Tokens are not looked at: a CORS preflight, or a path that is exempt.
@@ -141,6 +145,7 @@ impl Walk {
             path_pattern: pattern.map(str::to_owned),
         });
 
+        let vetted = self.consult(&place, &view, conn)?;
         let authenticator = &place.gateway().authenticator;
         self.tokens_ignored = authenticator.ignores(&view);
         self.tokens = authenticator.trace(&view, now);
@@ -152,10 +157,10 @@ impl Walk {
         self.identity.clone_from(&identity);
 
         let engine = &place.gateway().engine;
-        self.rules = engine.trace(&view, conn, identity.as_deref());
+        self.rules.extend(engine.trace(&view, conn, identity.as_deref()));
         self.allows_by_policy = engine.allows_by_policy();
         self.shadow = engine.shadow(&view, conn, identity.as_deref());
-        let permit = decide(&place, &view, conn, identity.as_deref())?;
+        let permit = decide(vetted, &place, &view, conn, identity.as_deref())?;
         self.decided_by = permit.decided_by().cloned();
 
         let rule = place.rule().ok_or(Reason::NoRoute)?;
@@ -165,5 +170,26 @@ impl Walk {
         }
         let head = upstream_head(permit, view, conn, upstream.protocol);
         Ok(End::Forwarded { head, upstream: Arc::clone(upstream) })
+    }
+
+    fn consult(
+        &mut self,
+        place: &Place,
+        view: &RequestView,
+        conn: &ConnMeta,
+    ) -> Result<Vetted, Rejection> {
+        let engine = &place.gateway().engine;
+        self.rules = engine.trace_custom(view, conn);
+        let mut consultation = engine.consult(view, conn)?;
+        loop {
+            match consultation {
+                Consultation::Vetted(vetted) => return Ok(vetted),
+                Consultation::Ask(pending) => {
+                    let asked = (Arc::clone(pending.provider()), Arc::clone(pending.asked_by()));
+                    self.providers.push(asked);
+                    consultation = pending.answered(Answer::Allowed).0?;
+                }
+            }
+        }
     }
 }

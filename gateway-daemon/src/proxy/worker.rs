@@ -14,8 +14,9 @@ use tokio::task::LocalSet;
 use super::accept::accept_loop;
 use super::access_log::{AccessLog, LogWriter};
 use super::upstream::Pool;
-use crate::authn::{CacheLimits, TokenCache};
-use crate::counters::{Gauge, WorkerCounters};
+use crate::authn::{CacheCounters, CacheLimits, TokenCache};
+use crate::bans::Watch;
+use crate::counters::{ConnectionEnd, Gauge, WorkerCounters};
 use crate::lifecycle::DrainGuard;
 use crate::settings::Limits;
 use crate::snapshot::{Snapshot, SnapshotReader};
@@ -71,10 +72,14 @@ pub struct WorkerParts {
     pub counters: WorkerCounters,
     /// Open connections per port, of all workers.
     pub gauge: Gauge,
+    /// Where its token cache shows what it does.
+    pub token_cache: CacheCounters,
     /// The way to the access log; none: off.
     pub access_log: Option<LogWriter>,
     /// Whether sockets are marked for the wire counters.
     pub marks: bool,
+    /// Who is told of bad and good tokens; none: nobody.
+    pub watch: Option<Watch>,
     /// Held while connections are open.
     pub drain: DrainGuard,
 }
@@ -87,6 +92,7 @@ pub(super) struct Worker {
     gauge: Gauge,
     access_log: AccessLog,
     marks: bool,
+    watch: Option<Watch>,
     tokens: RefCell<TokenCache>,
     pool: Pool,
     draining: Closed,
@@ -116,6 +122,10 @@ impl Worker {
 
     pub(super) fn marks(&self) -> bool {
         self.marks
+    }
+
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     pub(super) fn tokens(&self) -> &RefCell<TokenCache> {
@@ -156,13 +166,25 @@ impl Closed {
 /// Runs a worker on the current thread until it is drained.
 pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let WorkerParts { id, limits, snapshots, counters, gauge, access_log, marks, drain } = parts;
-    let tokens = RefCell::new(TokenCache::new(CacheLimits {
+    let WorkerParts {
+        id,
+        limits,
+        snapshots,
+        counters,
+        gauge,
+        token_cache,
+        access_log,
+        marks,
+        watch,
+        drain,
+    } = parts;
+    let cache_limits = CacheLimits {
         accepted: limits.token_cache as usize,
         refused: limits.refused_token_cache as usize,
         accepted_bytes: limits.token_cache_bytes as usize,
         refused_bytes: limits.refused_token_cache_bytes as usize,
-    }));
+    };
+    let tokens = RefCell::new(TokenCache::counted(cache_limits, token_cache));
     let worker = Rc::new(Worker {
         pool: Pool::new(&limits),
         limits,
@@ -171,6 +193,7 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         gauge,
         access_log: AccessLog::new(access_log),
         marks,
+        watch,
         tokens,
         draining: Closed::default(),
         connections: Cell::new(0),
@@ -228,18 +251,31 @@ impl Worker {
         }
     }
 
-    /// Counts a connection task for the drain.
+    /// Counts an accepted connection, for the drain too. It ends when the value is dropped: as
+    /// served, unless told otherwise.
     pub(super) fn connection_task(self: &Rc<Self>) -> ConnectionTask {
         self.connections.set(self.connections.get() + 1);
-        ConnectionTask(Rc::clone(self))
+        self.counters.connection_accepted();
+        ConnectionTask { worker: Rc::clone(self), end: Cell::new(ConnectionEnd::Served) }
     }
 }
 
 /// A connection task under way.
-pub(super) struct ConnectionTask(Rc<Worker>);
+pub(super) struct ConnectionTask {
+    worker: Rc<Worker>,
+    end: Cell<ConnectionEnd>,
+}
+
+impl ConnectionTask {
+    /// How the connection will have ended if it ends now.
+    pub(super) fn ends(&self, end: ConnectionEnd) {
+        self.end.set(end);
+    }
+}
 
 impl Drop for ConnectionTask {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
+        self.worker.counters.connection_closed(self.end.get());
+        self.worker.connections.set(self.worker.connections.get() - 1);
     }
 }

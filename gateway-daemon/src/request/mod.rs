@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use self::authority::Authority;
 use self::headers::HopByHop;
@@ -64,6 +64,7 @@ pub struct ConnMeta {
 #[derive(Debug)]
 pub struct RequestView {
     method: Method,
+    version: Version,
     scheme: Scheme,
     authority: Authority,
     /// Path and query as the client's normalised target has them, tokens included.
@@ -99,12 +100,17 @@ impl RequestView {
         headers::join_repeated(&mut headers);
         let authority = Authority::take(&uri, version, &mut headers)?;
         let scheme = conn.scheme;
-        Ok(Self { method, scheme, authority, target, stripped: None, headers, hop_by_hop })
+        Ok(Self { method, version, scheme, authority, target, stripped: None, headers, hop_by_hop })
     }
 
     /// Method.
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// The version of HTTP that the client spoke.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// How the client reached the gateway.
@@ -167,6 +173,15 @@ impl RequestView {
         };
         let left = query::without(query, name.as_bytes());
         self.stripped = Some(join_target(self.path(), left.as_deref())?);
+        Ok(())
+    }
+
+    /// Gives the query this parameter, in place of others of its name.
+    pub fn set_param(&mut self, name: &str, value: &str) -> Result<(), Reason> {
+        let added = format!("{}={}", query::encode(name), query::encode(value));
+        let left = self.query().and_then(|query| query::without(query, name.as_bytes()));
+        let query = left.map_or(added.clone(), |left| format!("{left}&{added}"));
+        self.stripped = Some(join_target(self.path(), Some(&query))?);
         Ok(())
     }
 

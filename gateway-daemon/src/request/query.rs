@@ -43,3 +43,13 @@ pub(super) fn without(query: &str, name: &[u8]) -> Option<String> {
     }
     (!out.is_empty()).then_some(out)
 }
+
+/// Encodes everything that could be taken for something else than text.
+pub(super) fn encode(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    });
+    encoded.collect()
+}

@@ -304,3 +304,16 @@ fn the_decided_path_is_the_forwarded_path() {
         }
     }
 }
+
+#[test]
+fn set_parameters_replace_their_name_and_are_encoded() {
+    for (target, name, value, expected) in [
+        ("/x", "a", "1", "/x?a=1"),
+        ("/x?a=1&b=%32&%61=3", "a", "x", "/x?b=%32&a=x"),
+        ("/x?b", "a b", "&=#é%", "/x?b&a%20b=%26%3D%23%C3%A9%25"),
+    ] {
+        let mut view = read(target, &[("host", "a")]).unwrap();
+        view.set_param(name, value).unwrap();
+        assert_eq!(view.path_and_query().as_str(), expected, "{target}");
+    }
+}

@@ -2,7 +2,10 @@
 //!
 //! Must not know: maps by name, requests, configuration.
 
+pub mod addresses;
 pub mod caps;
+pub mod kernel;
+pub mod link;
 pub mod mmap;
 pub mod mount;
 pub mod socket;

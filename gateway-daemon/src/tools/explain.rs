@@ -19,9 +19,9 @@ use crate::authz::{DecidedBy, RuleTrace};
 use crate::cli::ConfigArgs;
 use crate::cli::tools::ExplainArgs;
 use crate::clock;
+use crate::model::ext_authz::Provider;
 use crate::model::listener::Protocol;
 use crate::model::object::ObjectRef;
-use crate::model::policy::Action;
 use crate::proxy::{self, End, Placed, Walk};
 use crate::request::{ConnMeta, Scheme};
 use crate::snapshot::{Port, Snapshot};
@@ -32,6 +32,8 @@ pub struct Explanation {
     request: RequestTold,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<PlaceTold>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    providers: Vec<ProviderTold>,
     tokens: Vec<TokenRuleTold>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
@@ -80,6 +82,17 @@ struct TokenTold {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+}
+
+/// A provider that has to be asked, and was not.
+#[derive(Debug, Serialize)]
+struct ProviderTold {
+    provider: String,
+    service: String,
+    /// The rule that wants it.
+    asked_by: String,
+    /// What happens where it gives no answer.
+    without_answer: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -177,6 +190,7 @@ impl Explanation {
         Self {
             request,
             place: None,
+            providers: Vec::new(),
             tokens: Vec::new(),
             identity: None,
             notes: Vec::new(),
@@ -276,6 +290,11 @@ fn tell(mut request: RequestTold, walk: Walk, end: End) -> Explanation {
         request.query = read.query.as_deref().map(shown);
     }
     let mut notes = Vec::new();
+    if !walk.providers.is_empty() {
+        notes.push(
+            "nobody was asked: what follows holds if every provider allows and changes nothing",
+        );
+    }
     if walk.tokens_ignored {
         notes.push("a CORS preflight or an exempt path: tokens are not looked at, good or bad");
     } else if walk.place.is_some() && walk.tokens.iter().all(|rule| rule.tokens.is_empty()) {
@@ -286,6 +305,7 @@ fn tell(mut request: RequestTold, walk: Walk, end: End) -> Explanation {
     }
     let mut explanation = Explanation::new(request, outcome(end));
     explanation.place = walk.place.map(placed);
+    explanation.providers = walk.providers.iter().map(provider).collect();
     explanation.tokens = walk.tokens.into_iter().map(token_rule).collect();
     explanation.identity =
         walk.identity.map(|identity| shown(&format!("{}/{}", identity.issuer, identity.subject)));
@@ -301,6 +321,20 @@ fn placed(place: Placed) -> PlaceTold {
         gateway: place.gateway.to_string(),
         route: place.route.map(|(route, rule)| format!("{route}: rules[{rule}]")),
         path_pattern: place.path_pattern,
+    }
+}
+
+fn provider((provider, asked_by): &(Arc<Provider>, Arc<DecidedBy>)) -> ProviderTold {
+    let upstream = &provider.upstream;
+    ProviderTold {
+        provider: provider.object.to_string(),
+        service: format!("{}, port {}", upstream.service, upstream.port),
+        asked_by: decider(asked_by),
+        without_answer: if provider.fail_open {
+            "passes".to_owned()
+        } else {
+            format!("is refused with {}", provider.status_on_error.as_u16())
+        },
     }
 }
 
@@ -327,11 +361,7 @@ fn policy(trace: RuleTrace) -> PolicyTold {
     PolicyTold {
         policy: trace.name.policy.to_string(),
         rule: trace.name.rule,
-        action: match trace.action {
-            Action::Allow => "ALLOW",
-            Action::Deny => "DENY",
-            Action::Audit => "AUDIT",
-        },
+        action: trace.action.word(),
         decides: !trace.shadow,
         matches: trace.obstacles.is_empty(),
         does_not_match: trace.obstacles,

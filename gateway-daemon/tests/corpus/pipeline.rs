@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use gateway_common::path::PathSlot;
 use gateway_daemon::authn::TokenCache;
+use gateway_daemon::authz::Consultation;
 use gateway_daemon::clock::{self, UnixSeconds};
 use gateway_daemon::control::{Prepared, Settings};
 use gateway_daemon::model::policy::Action;
@@ -126,6 +127,9 @@ impl Pipeline {
         let listener = port.listener(view.host()).unwrap();
         let gateway = &self.snapshot.gateways[listener.gateway.0];
         let realm = view.realm();
+        let Ok(Consultation::Vetted(vetted)) = gateway.engine.consult(&view, &conn) else {
+            panic!("{}: the corpus has no CUSTOM policy", request.name);
+        };
         let identity = gateway
             .authenticator
             .authenticate(&mut view, self.now, &mut self.tokens)
@@ -135,7 +139,7 @@ impl Pipeline {
                 realm: Some(realm),
             })?
             .identity;
-        let decision = gateway.engine.decide(&view, &conn, identity.as_deref());
+        let decision = gateway.engine.decide(vetted, &view, &conn, identity.as_deref());
         decision.map_err(|_| Refused { status: 403, body: "RBAC: access denied", realm: None })?;
         assert!(self.snapshot.routes.lookup(listener.index, &view).is_some());
         Ok(upstream(view))

@@ -15,11 +15,14 @@ const EDGES: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin",
+            "authn::CacheCounters",
+            "bans",
             "bpf",
             "cli",
             "clock",
             "control",
             "counters",
+            "doctor",
             "lifecycle",
             "model",
             "proxy",
@@ -40,13 +43,18 @@ const EDGES: &[(&str, &[&str])] = &[
         "tools",
         &["authn", "authz", "cli", "clock", "control", "model", "proxy", "request", "snapshot"],
     ),
+    // What a node lacks is asked of those who will need it.
+    ("doctor", &["bpf", "cli", "control", "settings", "sys"]),
     ("clock", &[]),
+    // Decides who is banned; what a ban does is behind a trait.
+    ("bans", &["clock", "model", "settings"]),
     // The data path.
     (
         "proxy",
         &[
             "authn",
             "authz",
+            "bans",
             "clock",
             "counters",
             "lifecycle",
@@ -71,7 +79,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bpf", &["counters", "model", "sys"]),
     ("counters", &["sys"]),
     ("sys", &[]),
-    ("admin", &["clock", "counters", "lifecycle", "model", "snapshot"]),
+    (
+        "admin",
+        &[
+            "authn::CacheCounters",
+            "authn::StoreStats",
+            "authz::ShadowLedger",
+            "authz::ShadowTotals",
+            "bans::Status",
+            "clock",
+            "counters",
+            "lifecycle",
+            "model",
+            "snapshot",
+        ],
+    ),
 ];
 
 /// Crates that one place owns: nobody else in the daemon names them.

@@ -11,8 +11,12 @@ const MOST_LINES: usize = 700;
 const UNSAFE: &[&str] = &[
     "gateway-common/src/pod.rs",
     "gateway-daemon/src/sys/",
+    "gateway-ebpf/src/budget.rs",
     "gateway-ebpf/src/count.rs",
+    "gateway-ebpf/src/events.rs",
+    "gateway-ebpf/src/guard.rs",
     "gateway-ebpf/src/main.rs",
+    "gateway-ebpf/src/maps.rs",
     "gateway-ebpf/src/packet.rs",
     "gateway-ebpf/src/ports.rs",
     "gateway-ebpf/src/steer.rs",

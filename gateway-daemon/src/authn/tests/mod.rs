@@ -4,4 +4,5 @@ mod cache;
 mod hostile;
 mod mint;
 mod places;
+mod strikes;
 mod wycheproof;

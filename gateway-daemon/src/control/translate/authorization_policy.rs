@@ -1,7 +1,7 @@
 //! AuthorizationPolicy to [`Policy`].
 //!
-//! A broken rule keeps its position: of a DENY policy it matches everything that the policy
-//! targets, of any other it matches nothing.
+//! A broken rule keeps its position: of a DENY or CUSTOM policy it matches everything that the
+//! policy targets, of any other it matches nothing.
 
 use std::sync::Arc;
 
@@ -12,10 +12,12 @@ use super::super::conditions::{ConditionType, Draft, ObjectReport, Reason};
 use super::super::path::FieldPath;
 use super::Model;
 use super::attachment::{Attachment, shared};
+use super::ext_authz_provider::Providers;
 use crate::manifest::authorization_policy::{
     Action as WireAction, AuthorizationPolicy, AuthorizationPolicySpec, Condition as WireCondition,
     Operation as WireOperation, Rule as WireRule, Source as WireSource, Texts,
 };
+use crate::model::ext_authz::Provider;
 use crate::model::policy::{
     Action, Attribute, Cidr, Condition, ConditionValues, Constraint, Operation, PathPattern,
     Pattern, Policy, Rule, Source,
@@ -24,7 +26,12 @@ use crate::model::policy::{
 const DRY_RUN: &str = "istio.io/dry-run";
 
 /// Adds every AuthorizationPolicy to the Gateways that it applies to.
-pub(super) fn translate(bundle: &Bundle, model: &mut Model, reports: &mut Vec<ObjectReport>) {
+pub(super) fn translate(
+    bundle: &Bundle,
+    providers: &Providers,
+    model: &mut Model,
+    reports: &mut Vec<ObjectReport>,
+) {
     for loaded in &bundle.authorization_policies {
         let mut draft = ObjectReport::open(loaded, None);
         let empty = AuthorizationPolicySpec::default();
@@ -36,36 +43,78 @@ pub(super) fn translate(bundle: &Bundle, model: &mut Model, reports: &mut Vec<Ob
             target_refs: &spec.target_refs,
         };
         let gateways = attachment.gateways(model, &mut draft);
-        let policy = policy(loaded, spec, &mut draft);
+        let policy = policy(loaded, spec, providers, &mut draft);
         for gateway in gateways {
             model.gateways[gateway].policies.push(policy.clone());
         }
-        reports.push(draft.finish(&[ConditionType::Accepted]));
+        let both = [ConditionType::Accepted, ConditionType::ResolvedRefs];
+        let kinds = if policy.action == Action::Custom { &both[..] } else { &both[..1] };
+        reports.push(draft.finish(kinds));
     }
 }
 
 fn policy(
     loaded: &Loaded<AuthorizationPolicy>,
     spec: &AuthorizationPolicySpec,
+    providers: &Providers,
     draft: &mut Draft<'_>,
 ) -> Policy {
     let action = match spec.action {
         None | Some(WireAction::Allow) => Action::Allow,
         Some(WireAction::Deny) => Action::Deny,
         Some(WireAction::Audit) => Action::Audit,
+        Some(WireAction::Custom) => Action::Custom,
     };
+    let provider = provider(loaded, spec, action, providers, draft);
+    if action == Action::Custom && spec.rules.is_empty() {
+        draft.note("a CUSTOM policy without rules matches nothing, so that nobody is asked");
+    }
     let list = FieldPath::of("spec.rules");
     let rules = spec.rules.iter().enumerate().map(|(index, rule)| {
-        let mut translator = RuleTranslator { draft: &mut *draft, broken: false };
+        let mut translator = RuleTranslator { draft: &mut *draft, action, broken: false };
         let translated = translator.rule(rule, &list.index(index));
         match (translator.broken, action) {
             (false, _) => translated,
-            (true, Action::Deny) => Rule::default(),
+            (true, Action::Deny | Action::Custom) => Rule::default(),
             (true, Action::Allow | Action::Audit) => never(),
         }
     });
     let rules = rules.collect();
-    Policy { object: loaded.object.clone(), action, dry_run: dry_run(loaded, draft), rules }
+    let dry_run = dry_run(loaded, draft);
+    Policy { object: loaded.object.clone(), action, dry_run, rules, provider }
+}
+
+/// Whom a CUSTOM policy asks; none: nobody, so that what it matches is refused.
+fn provider(
+    loaded: &Loaded<AuthorizationPolicy>,
+    spec: &AuthorizationPolicySpec,
+    action: Action,
+    providers: &Providers,
+    draft: &mut Draft<'_>,
+) -> Option<Arc<Provider>> {
+    let path = FieldPath::of("spec.provider");
+    match (&spec.provider, action) {
+        (None, Action::Custom) => {
+            let message = "is missing; name the ExtAuthzProvider to ask. Until then, what the \
+                           policy matches is refused";
+            draft.refuse(Reason::Invalid, path, message);
+            None
+        }
+        (None, _) => None,
+        (Some(named), Action::Custom) => {
+            let found = providers.find(&loaded.object.namespace, &named.name);
+            found
+                .map_err(|message| {
+                    draft.unresolved(Reason::ProviderNotFound, path.key("name"), message);
+                })
+                .ok()
+        }
+        (Some(_), _) => {
+            let message = "means something with the action CUSTOM only; remove one of the two";
+            draft.refuse(Reason::Invalid, path, message);
+            None
+        }
+    }
 }
 
 /// The rule that matches nothing: a method that is any and none.
@@ -89,6 +138,7 @@ fn dry_run(loaded: &Loaded<AuthorizationPolicy>, draft: &mut Draft<'_>) -> bool 
 
 struct RuleTranslator<'d, 'o> {
     draft: &'d mut Draft<'o>,
+    action: Action,
     broken: bool,
 }
 
@@ -166,7 +216,23 @@ impl RuleTranslator<'_, '_> {
             self.refuse(path.clone(), "names nothing; remove it, or name what it should match");
         }
         self.broken |= broken_before;
+        let Constraint { values, not_values } = &source.request_principals;
+        for (list, field) in [(values, "requestPrincipals"), (not_values, "notRequestPrincipals")] {
+            if !list.is_empty() {
+                self.needs_no_identity(path.key(field));
+            }
+        }
         source
+    }
+
+    /// Providers are asked before tokens are looked at, as with Istio: a rule that waits for a
+    /// token would never match there, and its negation always.
+    fn needs_no_identity(&mut self, path: FieldPath) {
+        if self.action == Action::Custom {
+            let message = "is not known yet when a provider is asked; the action CUSTOM comes \
+                           before tokens are checked. Remove it, or check it by a DENY policy";
+            self.refuse(path, message);
+        }
     }
 
     fn operation(&mut self, wire: &WireOperation, path: &FieldPath) -> Operation {
@@ -208,6 +274,15 @@ impl RuleTranslator<'_, '_> {
         if wire.values.is_none() && wire.not_values.is_none() {
             self.refuse(path.clone(), "has neither values nor notValues");
             return None;
+        }
+        if matches!(
+            attribute,
+            Attribute::RequestPrincipal
+                | Attribute::Audiences
+                | Attribute::Presenter
+                | Attribute::Claim(_)
+        ) {
+            self.needs_no_identity(path.key("key"));
         }
         let values = (&wire.values, path.key("values"));
         let not_values = (&wire.not_values, path.key("notValues"));

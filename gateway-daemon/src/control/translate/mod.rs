@@ -2,12 +2,13 @@
 //!
 //! What does not translate fails toward refusal: a route that is not accepted serves nothing, a
 //! backend that does not resolve answers 500, a broken ALLOW rule matches nothing, a broken DENY
-//! rule matches all it targets, a token rule without usable keys refuses its issuer's tokens. Pure:
+//! or CUSTOM rule matches all it targets, a token rule without usable keys refuses its issuer's tokens. Pure:
 //! no files, no clock. Specs: Gateway API v1, Istio security v1.
 
 mod attachment;
 mod authorization_policy;
 mod duration;
+mod ext_authz_provider;
 mod gateway;
 mod http_route;
 mod jwt_policy;
@@ -20,10 +21,12 @@ mod service;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::bundle::{Bundle, Loaded};
 use super::conditions::{ConditionType, ObjectReport, Report};
 use super::fault::Fault;
+use crate::model::ext_authz::Provider;
 use crate::model::jwt::JwtRule;
 use crate::model::listener::Listener;
 use crate::model::object::ObjectRef;
@@ -41,6 +44,18 @@ pub(super) struct Model {
     pub(super) listeners: Vec<Listener>,
     /// Accepted routes.
     pub(super) routes: Vec<Route>,
+}
+
+impl Model {
+    /// Goes on counting where providers of the same names did.
+    pub(super) fn keep_tallies(&mut self, last: &[Arc<Provider>]) {
+        let policies = self.gateways.iter_mut().flat_map(|gateway| &mut gateway.policies);
+        for provider in policies.filter_map(|policy| policy.provider.as_mut()) {
+            if let Some(same) = last.iter().find(|last| last.object == provider.object) {
+                Arc::make_mut(provider).tally = Arc::clone(&same.tally);
+            }
+        }
+    }
 }
 
 /// A Gateway and what applies to it.
@@ -77,7 +92,8 @@ pub(super) fn translate(bundle: &Bundle, faults: Vec<Fault>) -> (Model, Report) 
     let jwt_policies = jwt_policy::Policies::new(bundle, &certificates, &mut model, reports);
     request_authentication::translate(bundle, &jwt_policies, &mut model, reports);
     jwt_policies.apply(&mut model);
-    authorization_policy::translate(bundle, &mut model, reports);
+    let providers = ext_authz_provider::Providers::new(bundle, &services, &grants, reports);
+    authorization_policy::translate(bundle, &providers, &mut model, reports);
 
     if model.listeners.is_empty() && report.faults.is_empty() {
         report.problems.push(

@@ -9,6 +9,9 @@ use crate::manifest::reference_grant::ReferenceGrantSpec;
 /// Group of Gateway API objects.
 pub(super) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
+/// Group of our own objects.
+pub(super) const OWN_GROUP: &str = "policy.gateway.internal";
+
 /// Every ReferenceGrant of a bundle.
 pub(super) struct Grants<'b>(Vec<(&'b str, &'b ReferenceGrantSpec)>);
 
@@ -37,13 +40,22 @@ impl<'b> Grants<'b> {
 
     /// Whether an object of `kind` (of Gateway API) in `namespace` may refer to `target`.
     pub(super) fn permit(&self, kind: &str, namespace: &str, target: &Target<'_>) -> bool {
+        self.permit_of(GATEWAY_GROUP, kind, namespace, target)
+    }
+
+    /// The same of any group.
+    pub(super) fn permit_of(
+        &self,
+        group: &str,
+        kind: &str,
+        namespace: &str,
+        target: &Target<'_>,
+    ) -> bool {
         namespace == target.namespace
             || self.0.iter().any(|(grant_namespace, grant)| {
                 *grant_namespace == target.namespace
                     && grant.from.iter().any(|from| {
-                        from.group == GATEWAY_GROUP
-                            && from.kind == kind
-                            && from.namespace == namespace
+                        from.group == group && from.kind == kind && from.namespace == namespace
                     })
                     && grant.to.iter().any(|to| {
                         to.group.is_empty()

@@ -12,6 +12,7 @@ use super::super::conditions::{Reason, Report};
 use super::super::source::SourceFile;
 use super::{Model, translate};
 use crate::model::backend::{Backend, BackendTarget};
+use crate::model::policy::{Action, Policy};
 use crate::model::refusal::Refusals;
 
 fn testdata() -> PathBuf {
@@ -142,7 +143,11 @@ fn describe(model: &Model, report: &Report) -> String {
                     }))
                     .collect::<Vec<_>>()
             });
-            std::iter::once(head).chain(rules).collect::<Vec<_>>()
+            let asked = (policy.action == Action::Custom).then(|| provider(policy));
+            std::iter::once(head)
+                .chain(asked.into_iter().flatten())
+                .chain(rules)
+                .collect::<Vec<_>>()
         });
         let ignored = gateway.ignore_token_paths.iter();
         let ignored = ignored.map(|path| format!("tokens are ignored at {path}"));
@@ -153,6 +158,21 @@ fn describe(model: &Model, report: &Report) -> String {
     let checked = Checked { report: report.clone(), warnings: Vec::new() };
     block(&mut text, "check", checked.render().lines().map(str::to_owned));
     text
+}
+
+fn provider(policy: &Policy) -> Vec<String> {
+    let Some(provider) = &policy.provider else {
+        return vec!["  asks nobody: what it matches is refused".to_owned()];
+    };
+    let (upstream, body) = (&provider.upstream, &provider.body);
+    vec![
+        format!("  asks {} at {} {:?}", provider.object, provider.authority, upstream.protocol),
+        format!(
+            "    {:?} within {:?} fail open {} status {} body {body:?}",
+            upstream.endpoints, provider.timeout, provider.fail_open, provider.status_on_error
+        ),
+        format!("    {:?}", provider.check),
+    ]
 }
 
 fn backend(backend: &Backend) -> String {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Explanation, Outcome, PlaceTold, PolicyTold, RequestTold, TokenRuleTold};
+use super::{
+    Explanation, Outcome, PlaceTold, PolicyTold, ProviderTold, RequestTold, TokenRuleTold,
+};
 
 /// Width of the column that names the stage.
 const STAGE: usize = 10;
@@ -15,6 +17,9 @@ impl fmt::Display for Explanation {
         request(f, &self.request)?;
         if let Some(place) = &self.place {
             placed(f, place)?;
+        }
+        for provider in &self.providers {
+            asked(f, provider)?;
         }
         for rule in &self.tokens {
             token_rule(f, rule)?;
@@ -52,6 +57,11 @@ fn placed(f: &mut fmt::Formatter<'_>, place: &PlaceTold) -> fmt::Result {
     line(f, "route", place.route.as_deref().unwrap_or("none matches: 404 if policy permits"))?;
     let pattern = place.path_pattern.as_deref().unwrap_or("no configured path");
     line(f, "", format_args!("counts under {pattern}"))
+}
+
+fn asked(f: &mut fmt::Formatter<'_>, told: &ProviderTold) -> fmt::Result {
+    line(f, "ask", format_args!("{} ({}) for {}", told.provider, told.service, told.asked_by))?;
+    line(f, "", format_args!("without an answer the request {}", told.without_answer))
 }
 
 fn token_rule(f: &mut fmt::Formatter<'_>, rule: &TokenRuleTold) -> fmt::Result {

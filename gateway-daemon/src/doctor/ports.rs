@@ -1,0 +1,65 @@
+//! Ports: whether somebody listens where the gateway will.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use super::Report;
+use crate::bpf;
+use crate::cli::doctor::DoctorArgs;
+use crate::cli::{Admin, DatapathWord};
+use crate::control::{self, Prepared};
+
+pub(super) fn look(report: &mut Report, arguments: &DoctorArgs) {
+    if bpf::is_running(&arguments.pin.pin_directory) {
+        return report.good("ports", "held by the gateway-daemon that runs");
+    }
+    if let Admin::At(address) = arguments.admin {
+        match is_free(address) {
+            Ok(()) => report.good("admin address", format!("{address} is free")),
+            Err(error) => report.fault(
+                "admin address",
+                format!("cannot listen on {address}: {error}"),
+                "give another --admin, port 0 for any, or `off`",
+            ),
+        }
+    }
+    if arguments.config.is_empty() {
+        return;
+    }
+    let settings =
+        control::Settings { paths: arguments.config.clone(), ..control::Settings::default() };
+    let prepared = match Prepared::read(settings) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let action = "`gateway-daemon check` shows it object by object";
+            return report.fault("configuration", error.to_string(), action);
+        }
+    };
+    for listener in prepared.listen_addresses() {
+        let addresses = match listener.address {
+            Some(address) => vec![address],
+            None => vec![IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()],
+        };
+        let taken = addresses.into_iter().find_map(|address| {
+            let error = is_free(SocketAddr::new(address, listener.port)).err()?;
+            (error.kind() == std::io::ErrorKind::AddrInUse).then_some(error)
+        });
+        match taken {
+            None => report.good("port", format!("{listener} is free")),
+            Some(_) if arguments.datapath == DatapathWord::Ebpf => report.note(
+                "port",
+                format!("another process listens on {listener}"),
+                "the kernel half gives its new connections to the gateway",
+            ),
+            Some(_) => report.fault(
+                "port",
+                format!("another process listens on {listener}"),
+                "end it (`ss -tlnp` names it), or give the Gateway another port",
+            ),
+        }
+    }
+}
+
+/// Listens for an instant.
+fn is_free(address: SocketAddr) -> std::io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}

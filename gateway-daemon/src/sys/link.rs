@@ -1,0 +1,150 @@
+//! Network interfaces as the kernel has them (rtnetlink): those of this network namespace, which
+//! `/sys/class/net` does not show where only the network namespace was entered.
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+/// A network interface.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Link {
+    /// Its number; another one when it was removed and made again.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Bytes of the largest packet, without the link layer.
+    pub mtu: u32,
+    /// `ARPHRD_*`: what its frames look like.
+    pub hardware: u16,
+    /// What it is made of where it is virtual, such as `veth`.
+    pub kind: Option<String>,
+    /// Whether it is up.
+    pub up: bool,
+    /// The XDP program that is attached.
+    pub xdp: Option<AttachedXdp>,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AttachedXdp {
+    /// The program's number.
+    pub program: u32,
+    /// Whether the driver runs it, or the kernel in generic mode.
+    pub native: bool,
+}
+
+/// The number of an interface. Works without netlink, and for every kind of interface.
+pub fn index(name: &str) -> io::Result<u32> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None)?;
+    Ok(rustix::net::netdevice::name_to_index(&socket, name)?)
+}
+
+/// Every interface of this network namespace.
+pub fn links() -> io::Result<Vec<Link>> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let payload = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let mut request = NetlinkMessage::new(header, payload.into());
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let mut links = Vec::new();
+    loop {
+        let (answer, _) = socket.recv_from_full()?;
+        if read(&answer, &mut links)? {
+            return Ok(links);
+        }
+    }
+}
+
+/// Reads a datagram of messages; true where the dump is complete.
+fn read(answer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
+    let mut rest = answer;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let length = message.header.length as usize;
+        match message.payload {
+            NetlinkPayload::Done(_) => return Ok(true),
+            NetlinkPayload::Error(error) => return Err(error.to_io()),
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                links.push(Link::from(link));
+            }
+            _ => {}
+        }
+        // Messages stand at multiples of four bytes.
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Self {
+        let header = message.header;
+        let mut link = Self {
+            index: header.index,
+            hardware: header.link_layer_type.into(),
+            up: header.flags.contains(LinkFlags::Up),
+            ..Self::default()
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.into_iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind_name(&kind)),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::Xdp(xdp) => link.xdp = attached(&xdp),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    match kind {
+        InfoKind::Other(name) => name.clone(),
+        known => known.to_string(),
+    }
+}
+
+fn attached(xdp: &[LinkXdp]) -> Option<AttachedXdp> {
+    let program = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    let native = xdp.iter().any(|attribute| {
+        matches!(attribute, LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware))
+    });
+    Some(AttachedXdp { program, native })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_there() {
+        let links = links().unwrap();
+        let lo = links.iter().find(|link| link.name == "lo").unwrap();
+        assert_eq!((lo.index, lo.hardware), (1, 772), "{lo:?}");
+        assert_eq!(index("lo").unwrap(), 1);
+        assert!(index("nothere0").is_err());
+        assert!(lo.mtu > 0 && lo.kind.is_none(), "{lo:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! Rare events, told through a ring buffer. If it is full, nobody listens, and the event is lost.
+
+use aya_ebpf::helpers::bpf_ringbuf_output;
+use gateway_common::budget::{Event, EventKind};
+use gateway_ebpf::parse::Segment;
+
+use crate::maps::EVENTS;
+
+/// Tells of an event.
+#[inline(always)]
+pub(crate) fn tell(kind: EventKind, segment: &Segment, now: u64) {
+    let event = Event {
+        at: now,
+        kind: kind as u32,
+        family: segment.family.number().into(),
+        source: segment.source,
+    };
+    let map = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer, and `event` has that many bytes, none of them padding.
+    let _lost = unsafe {
+        bpf_ringbuf_output(map, (&raw const event).cast_mut().cast(), Event::BYTES as u64, 0)
+    };
+}
