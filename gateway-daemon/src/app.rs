@@ -21,10 +21,11 @@ use tracing::{error, info, warn};
 use self::ports::{OpenPorts, WorkerLink};
 use crate::admin::{self, Observed};
 use crate::authn::CacheCounters;
-use crate::bpf::{self, Detached, LoadOptions, Privileged};
+use crate::bpf::{self, AttachOptions, Detached, LoadOptions, Privileged};
 use crate::control::{self, Prepared, Trigger};
 use crate::counters::{Gauge, PathSlots, Regions};
 use crate::lifecycle::{self, Readiness, Request, Signals};
+use crate::model::attachment::Attachment;
 use crate::proxy::{self, LogWriter, WorkerCommand, WorkerParts};
 use crate::settings::{Datapath, Settings};
 use crate::snapshot::SnapshotWriter;
@@ -94,6 +95,7 @@ fn run(settings: &Settings) -> Result<()> {
         shadow: control.shadow(),
         log_dropped: log.as_ref().map(LogWriter::dropped),
         bans: bans.as_ref().map(bans::Bans::status),
+        interfaces: ports.interfaces(),
         datapath: settings.datapath.word(),
     });
     drop(log);
@@ -142,9 +144,16 @@ fn attach(settings: &Settings) -> Result<(Regions, OpenPorts)> {
     let loaded = Detached::prepare(options)
         .and_then(|detached| detached.load(&privileged))
         .context(WITHOUT)?;
-    let mut attached = loaded.attach(&privileged, &settings.interfaces).context(WITHOUT)?;
-    for attachment in attached.attachments() {
-        info!(?attachment, "kernel half attached");
+    let options = AttachOptions {
+        xdp: settings.xdp,
+        place: settings.xdp_place,
+        order: settings.tc_order,
+        ..AttachOptions::default()
+    };
+    let attached = loaded.attach_with(&privileged, &settings.interfaces, options);
+    let mut attached = attached.context(WITHOUT)?;
+    for Attachment { interface, xdp, tc, .. } in attached.attachments() {
+        info!(interface, xdp = xdp.word(), tc = tc.word(), "kernel half attached");
     }
     let regions = Regions::open(|map| attached.maps().region(map)).context(WITHOUT)?;
     Ok((regions.clone(), OpenPorts::steered(privileged, attached, regions)))

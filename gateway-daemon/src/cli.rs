@@ -1,5 +1,6 @@
 //! The command line: raw words. `settings.rs` says what they mean.
 
+pub mod attach;
 pub mod bans;
 pub mod doctor;
 pub mod generate;
@@ -138,6 +139,9 @@ pub struct RunArgs {
     /// Whether the kernel half steers, drops and counts packets.
     #[arg(long, value_enum, default_value = "ebpf", env = "GATEWAY_DATAPATH")]
     pub datapath: DatapathWord,
+    /// Attaching.
+    #[command(flatten)]
+    pub attach: attach::AttachArgs,
     /// Source address or CIDR whose packets to gateway ports are dropped at XDP (repeatable).
     #[arg(long, value_name = "CIDR", env = "GATEWAY_DENY_SOURCE", value_delimiter = ',', value_parser = parse_cidr)]
     pub deny_source: Vec<Cidr>,
@@ -306,6 +310,9 @@ impl RunArgs {
                 DatapathWord::Ebpf => Datapath::Ebpf,
                 DatapathWord::Off => Datapath::Off,
             },
+            xdp: self.attach.xdp(),
+            xdp_place: self.attach.place(),
+            tc_order: self.attach.order(),
             deny_sources: self.deny_source,
             workers: self.workers.unwrap_or_else(crate::settings::cores),
             admin: match self.admin {
@@ -417,6 +424,9 @@ mod tests {
             (["--deny-source", "10.0.0.0/33"], "CIDR"),
             (["--datapath", "maybe"], "ebpf"),
             (["--bans", "on"], "enforce"),
+            (["--xdp", "on"], "auto"),
+            (["--xdp-mode", "skb"], "generic"),
+            (["--tc-order", "1"], "first"),
             (["--ban-threshold", "0"], "1..="),
             (["--syn-burst", "0"], "1..="),
             (["--ban-max-share", "101"], "1..=100"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gateway_common::bans::BanMode;
 
+use crate::model::attachment::{TcOrder, XdpPlace, XdpWish};
 use crate::model::ban::SynBudget;
 use crate::model::policy::Cidr;
 
@@ -52,6 +53,12 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Kernel half or not.
     pub datapath: Datapath,
+    /// Whether XDP has to run.
+    pub xdp: XdpWish,
+    /// Where XDP should run.
+    pub xdp_place: XdpPlace,
+    /// Where our TC programs stand among those of others.
+    pub tc_order: TcOrder,
     /// Sources dropped at XDP.
     pub deny_sources: Vec<Cidr>,
     /// Worker threads.

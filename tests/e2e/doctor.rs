@@ -107,6 +107,16 @@ fn what_is_in_the_way_is_named() -> Result<()> {
         "other TC programs at ingress, in order: gateway",
     );
     assert_found(&report, "note", "pins", "pins of another layout at");
+    // In nobody's way who can do without, or goes first.
+    let (good, report) = doctor(netns, &[&other[..], &["--xdp", "auto"]].concat())?;
+    assert!(good, "{report:#}");
+    assert_found(&report, "note", "interface g0", "gateway_xdp");
+    let more = ["--xdp", "off", "--tc-order", "first"];
+    let (good, report) = doctor(netns, &[&other[..], &more[..]].concat())?;
+    assert!(good, "{report:#}");
+    assert_found(&report, "good", "interface g0", "XDP will not run");
+    let native = [&other[..], &["--xdp", "auto", "--xdp-mode", "native"]].concat();
+    assert_found(&doctor(netns, &native)?.1, "good", "interface g0", "native or not at all");
 
     let (good, report) = doctor(netns, &[&other[..], &["--interface", "nothere0"]].concat())?;
     assert!(!good);

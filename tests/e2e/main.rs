@@ -13,6 +13,7 @@ mod drain;
 mod forwarding;
 mod framing;
 mod h2_abuse;
+mod interfaces;
 mod jwks;
 mod kill;
 mod limits;

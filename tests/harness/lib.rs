@@ -8,6 +8,7 @@ pub mod environment;
 pub mod issuer;
 pub mod manifests;
 pub mod netns;
+pub mod object;
 pub mod origin;
 pub mod patience;
 pub mod raw;

@@ -88,15 +88,31 @@ impl Pair {
     /// Makes both and joins them.
     pub fn new() -> Result<Self> {
         let pair = Self { client: Netns::new()?, gateway: Netns::new()? };
-        let peer = pair.gateway.name.clone();
-        pair.client
-            .ip(&["link", "add", "c0", "type", "veth", "peer", "name", "g0", "netns", &peer])?;
-        for (netns, interface, host) in [(&pair.client, "c0", "2"), (&pair.gateway, "g0", "1")] {
-            netns.ip(&["link", "set", interface, "up"])?;
-            netns.ip(&["addr", "add", &format!("10.77.0.{host}/24"), "dev", interface])?;
-            netns.ip(&["addr", "add", &format!("10.78.0.{host}/24"), "dev", interface])?;
-            netns.ip(&["addr", "add", &format!("fd77::{host}/64"), "dev", interface, "nodad"])?;
-        }
+        pair.lay()?;
         Ok(pair)
+    }
+
+    /// Joins both again after `g0` was deleted, which took `c0` with it.
+    pub fn lay(&self) -> Result<()> {
+        self.cable("c0", "g0", &["10.77.0.", "10.78.0.", "fd77::"])
+    }
+
+    /// Joins both by a cable, with addresses `2` of the client and `1` of the gateway in each of
+    /// these nets.
+    pub fn cable(&self, client: &str, gateway: &str, nets: &[&str]) -> Result<()> {
+        let peer = self.gateway.name.as_str();
+        let ends = ["link", "add", client, "type", "veth", "peer", "name", gateway];
+        self.client.ip(&[&ends[..], &["netns", peer]].concat())?;
+        for (netns, interface, host) in [(&self.client, client, "2"), (&self.gateway, gateway, "1")]
+        {
+            netns.ip(&["link", "set", interface, "up"])?;
+            for net in nets {
+                let (length, nodad) =
+                    if net.contains(':') { ("64", &["nodad"][..]) } else { ("24", &[][..]) };
+                let address = format!("{net}{host}/{length}");
+                netns.ip(&[&["addr", "add", &address, "dev", interface], nodad].concat())?;
+            }
+        }
+        Ok(())
     }
 }

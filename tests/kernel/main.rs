@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at its first surprise")]
 #![expect(clippy::disallowed_methods, reason = "tests measure time where clock.rs is not asked")]
 
+mod attaching;
 mod bans;
 mod budget;
 mod dump;

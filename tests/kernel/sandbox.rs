@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use gateway_common::abi;
 use gateway_common::hook::Hook;
 use gateway_common::steering::Family;
 use gateway_common::verdict::PacketVerdict;
-use gateway_daemon::bpf::{Attached, Detached, LoadOptions, Loaded, Maps, Privileged};
+use gateway_daemon::bpf::{Attached, BpfError, Detached, LoadOptions, Loaded, Maps, Privileged};
 use gateway_daemon::counters::{ListenerSlot, ListenerSlots, Regions, Totals};
 use gateway_daemon::model::policy::Cidr;
 use gateway_daemon::sys::socket::worker_listener;
@@ -66,10 +67,19 @@ pub(crate) fn options() -> LoadOptions {
     LoadOptions::new(WORKERS)
 }
 
-/// Loads, or says why not.
+/// Loads, or says why not. A process that another test is just starting holds the lock of a daemon
+/// that has ended between fork and exec, so that is waited for.
+#[expect(clippy::needless_pass_by_value, reason = "called as the loader itself is")]
 pub(crate) fn load(options: LoadOptions) -> Loaded {
     let privileged = Privileged::acquire().unwrap_or_else(|error| panic!("{error}"));
-    let detached = Detached::prepare(options).unwrap_or_else(|error| panic!("{error}"));
+    let prepared = (0..1_000).find_map(|_| match Detached::prepare(options.clone()) {
+        Err(BpfError::Busy { .. }) => {
+            thread::sleep(Duration::from_millis(5));
+            None
+        }
+        other => Some(other),
+    });
+    let detached = prepared.expect("free pins").unwrap_or_else(|error| panic!("{error}"));
     detached.load(&privileged).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -8,8 +8,9 @@ use std::{io, thread};
 
 use gateway_common::hook::Hook;
 use gateway_common::verdict::PacketVerdict;
-use gateway_daemon::bpf::{AttachOptions, Capability, LoadOptions, Privileged, TcMode, XdpWish};
+use gateway_daemon::bpf::{AttachOptions, Capability, LoadOptions, Privileged};
 use gateway_daemon::counters::ListenerSlot;
+use gateway_daemon::model::attachment::{TcMode, TcOrder, XdpPlace, XdpWish};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::sandbox::{
@@ -17,7 +18,7 @@ use crate::sandbox::{
 };
 
 /// Waits for a connection at any worker's socket; answers the worker's number too.
-fn accept(workers: &[Worker]) -> (usize, TcpStream) {
+pub(crate) fn accept(workers: &[Worker]) -> (usize, TcpStream) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {
         for (number, worker) in workers.iter().enumerate() {
@@ -37,7 +38,7 @@ fn accept(workers: &[Worker]) -> (usize, TcpStream) {
 }
 
 /// A byte there, a byte back.
-fn talk(client: &mut TcpStream, server: &mut TcpStream) {
+pub(crate) fn talk(client: &mut TcpStream, server: &mut TcpStream) {
     for stream in [&mut *client, &mut *server] {
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     }
@@ -240,7 +241,12 @@ fn both_families_reach_the_workers_over_a_cable() {
 }
 
 /// As on kernels before 6.6.
-const FILTERS: AttachOptions = AttachOptions { xdp: XdpWish::Require, tc: TcMode::Clsact };
+const FILTERS: AttachOptions = AttachOptions {
+    xdp: XdpWish::Require,
+    place: XdpPlace::Best,
+    tc: TcMode::Clsact,
+    order: TcOrder::Last,
+};
 
 #[test]
 fn filters_steer_as_links_do_and_are_removed() {

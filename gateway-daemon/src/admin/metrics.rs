@@ -20,6 +20,7 @@ pub(super) fn render(observed: &Observed) -> String {
     requests(&mut page, &totals);
     connections(&mut page, &totals, observed);
     packets(&mut page, &totals);
+    super::interfaces::families(&mut page, &observed.interfaces.get());
     configuration(&mut page, observed);
     shadow(&mut page, &observed.shadow.totals());
     super::bans::families(&mut page, observed.bans.as_deref());
@@ -201,6 +202,11 @@ type PathValue = fn(&PathTotals) -> u64;
 pub(super) struct Page(String);
 
 impl Page {
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));

@@ -4,6 +4,7 @@
 //! or claims.
 
 mod bans;
+mod interfaces;
 mod keys;
 mod metrics;
 pub mod stats;
@@ -26,9 +27,11 @@ use tokio::net::TcpListener;
 use crate::authn::CacheCounters;
 use crate::authz::ShadowLedger;
 use crate::bans::Status;
-use crate::counters::{self, Gauge, Regions, Totals};
+use crate::counters::{Gauge, Regions, Totals};
 use crate::lifecycle::Readiness;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
+
+pub use self::interfaces::Interfaces;
 
 /// What the observers look at.
 pub struct Observed {
@@ -50,6 +53,8 @@ pub struct Observed {
     pub log_dropped: Option<Arc<AtomicU64>>,
     /// Bans; none with `--bans off`.
     pub bans: Option<Arc<Status>>,
+    /// Where the kernel half is attached.
+    pub interfaces: Arc<Interfaces>,
     /// `ebpf` or `off`.
     pub datapath: &'static str,
 }
@@ -98,7 +103,7 @@ fn answer(observed: &Observed, method: &Method, path: &str) -> Response<Full<Byt
         "/metrics" => respond(StatusCode::OK, METRICS, metrics::render(observed)),
         "/stats" => {
             let totals = Totals::read(&observed.regions);
-            respond(StatusCode::OK, JSON, counters::json(&totals))
+            respond(StatusCode::OK, JSON, stats::json_text(&totals, &observed.interfaces.get()))
         }
         _ => {
             let paths = "/metrics\n/healthz\n/readyz\n/stats\n".to_owned();
@@ -124,6 +129,7 @@ fn ready(observed: &Observed) -> Response<Full<Bytes>> {
     if !observed.control.last_succeeded() {
         lines.push("last reload failed; the configuration before it is in force".to_owned());
     }
+    lines.extend(interfaces::remarks(&observed.interfaces.get()));
     lines.extend(keys::remarks(&observed.snapshots.current().feeds));
     let text = lines.join("\n") + "\n";
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

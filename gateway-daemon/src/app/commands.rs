@@ -29,13 +29,15 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
             }
         }
         Command::Stats(arguments) => {
-            let regions = pinned(&arguments.pin.pin_directory)?;
+            let directory = &arguments.pin.pin_directory;
+            let regions = pinned(directory)?;
             if arguments.audit {
                 let audit = counters::audit(&regions);
                 print(arguments.json.then(|| format!("{:#}", audit.json())), &audit);
                 return Ok(status(audit.holds()));
             }
-            admin::stats::print(&regions, arguments.json, arguments.watch)?;
+            let attached = || bpf::pinned_attachments(directory);
+            admin::stats::print(&regions, &attached, arguments.json, arguments.watch)?;
         }
         Command::Doctor(arguments) => {
             let report = doctor::examine(&arguments);

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use gateway_common::steering::Family;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
-use crate::bpf::{self, Attached, BpfError, Capability, Privileged};
+use crate::admin::Interfaces;
+use crate::bpf::{self, Attached, BpfError, Capability, InterfaceChange, Privileged};
 use crate::control::{ListenAddress, Ports};
 use crate::counters::{ListenerSlot, ListenerSlots, Regions};
+use crate::model::attachment::Attachment;
 use crate::proxy::{ListenerKey, WorkerCommand};
 use crate::sys::socket::{is_family_missing, shared_listener, worker_listener};
 
@@ -22,6 +25,7 @@ pub(super) type WorkerLink = UnboundedSender<WorkerCommand>;
 pub(super) struct OpenPorts {
     workers: Vec<WorkerLink>,
     open: Vec<ListenAddress>,
+    interfaces: Arc<Interfaces>,
     mode: Mode,
 }
 
@@ -36,15 +40,22 @@ impl OpenPorts {
     /// With the kernel half.
     pub(super) fn steered(privileged: Privileged, attached: Attached, regions: Regions) -> Self {
         let slots = ListenerSlots::new(regions);
+        let interfaces = Arc::<Interfaces>::default();
+        interfaces.set(attached.attachments());
         let mode =
             Mode::Steered { privileged: Some(privileged), attached: Box::new(attached), slots };
-        Self { workers: Vec::new(), open: Vec::new(), mode }
+        Self { workers: Vec::new(), open: Vec::new(), interfaces, mode }
     }
 
     /// Without it.
     pub(super) fn bound() -> Self {
         let mode = Mode::Bound { sockets: HashMap::new() };
-        Self { workers: Vec::new(), open: Vec::new(), mode }
+        Self { workers: Vec::new(), open: Vec::new(), interfaces: Arc::default(), mode }
+    }
+
+    /// Where the kernel half is attached, also later on.
+    pub(super) fn interfaces(&self) -> Arc<Interfaces> {
+        Arc::clone(&self.interfaces)
     }
 
     /// Takes the ways to the workers; with the kernel half, gives each its sockets.
@@ -150,6 +161,38 @@ impl Ports for OpenPorts {
     fn close(&mut self, closed: &[ListenAddress]) {
         self.open.retain(|address| !closed.contains(address));
         self.shut(closed);
+    }
+
+    fn look(&mut self) {
+        let Mode::Steered { attached, .. } = &mut self.mode else { return };
+        let changes = attached.follow_interfaces();
+        if changes.is_empty() {
+            return;
+        }
+        self.interfaces.set(attached.attachments());
+        for change in changes {
+            tell(change);
+        }
+    }
+}
+
+/// Tells of an interface that came or went.
+fn tell(change: InterfaceChange) {
+    match change {
+        InterfaceChange::Lost(interface) => {
+            warn!(
+                interface,
+                "interface lost: nothing arrives there; the kernel half is attached again when it \
+                 is back"
+            );
+        }
+        InterfaceChange::Attached(Attachment { interface, xdp, tc, .. }) => {
+            let (xdp, tc) = (xdp.word(), tc.word());
+            info!(interface, xdp, tc, "interface back: kernel half attached");
+        }
+        InterfaceChange::Failed(error) => {
+            error!(%error, "interface back, but the kernel half cannot be attached; trying again");
+        }
     }
 }
 

@@ -1,86 +1,31 @@
 //! Loaded to attached: programs onto interfaces, and onto those that are removed and made again.
 
-use std::fs;
 use std::path::Path;
 
-use aya::programs::links::{FdLink, LinkError};
-use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
-use aya::programs::xdp::{self, XdpLink};
-use aya::programs::{LinkOrder, ProgramError, TcAttachType};
-use gateway_common::abi::program;
+use aya::programs::tc::SchedClassifierLink;
 use gateway_common::hook::Hook;
 
-use super::error::errno;
+use super::hooks::remove;
 use super::links::{self, Held};
-use super::load::{self, Loaded};
+use super::load::Loaded;
 use super::maps::Maps;
 use super::{BpfError, Privileged};
+use crate::model::attachment::{Attachment, TcMode, TcOrder, XdpMode, XdpPlace, XdpWish};
 use crate::sys::caps::Capability;
-use crate::sys::link;
-
-/// How XDP runs on an interface.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum XdpMode {
-    /// In the driver, before a socket buffer exists.
-    Native,
-    /// After the kernel made a socket buffer: `lo`, virtual interfaces, drivers without XDP.
-    Generic,
-    /// Not at all: as `--xdp` asks.
-    Absent,
-}
-
-/// Whether XDP has to run (`--xdp`).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum XdpWish {
-    /// On every interface, or nothing starts.
-    #[default]
-    Require,
-    /// Where nobody else's program is attached; elsewhere no source is dropped.
-    Auto,
-    /// Nowhere.
-    Off,
-}
-
-/// How TC programs are attached.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TcMode {
-    /// TCX links, from Linux 6.6.
-    Tcx,
-    /// Filters of a clsact queueing discipline: removed by a netlink request.
-    Clsact,
-}
-
-/// What was attached to an interface.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Attachment {
-    /// The interface.
-    pub interface: String,
-    /// Its number.
-    pub index: u32,
-    /// How XDP runs there.
-    pub xdp: XdpMode,
-    /// How TC is attached.
-    pub tc: TcMode,
-}
+use crate::sys::link::{self, Link};
 
 /// How to attach.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AttachOptions {
-    /// XDP.
+    /// Whether XDP has to run.
     pub xdp: XdpWish,
+    /// Where it should run.
+    pub place: XdpPlace,
     /// TC; [`TcMode::Clsact`] asks for filters also on kernels that have TCX.
     pub tc: TcMode,
+    /// Where our TC programs stand among those of others.
+    pub order: TcOrder,
 }
-
-impl Default for AttachOptions {
-    fn default() -> Self {
-        Self { xdp: XdpWish::Require, tc: TcMode::Tcx }
-    }
-}
-
-/// Where our filters stand among those of others, so that a successor finds them.
-const FILTER_PRIORITY: u16 = 50_000;
-const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// Maps and programs are in the kernel, and packets run through them. Dropping it detaches, unless
 /// it was left to a successor.
@@ -88,16 +33,18 @@ pub struct Attached {
     loaded: Loaded,
     options: AttachOptions,
     attachments: Vec<Attachment>,
+    /// By attachment: the interface's number when nothing could be attached to it last.
+    failed: Vec<u32>,
     links: Links,
     left: bool,
 }
 
 /// What keeps programs attached.
 #[derive(Default)]
-struct Links {
-    held: Vec<Held>,
+pub(super) struct Links {
+    pub(super) held: Vec<Held>,
     /// Filters are not pinned; dropped, they are detached.
-    filters: Vec<SchedClassifierLink>,
+    pub(super) filters: Vec<SchedClassifierLink>,
 }
 
 impl Links {
@@ -154,7 +101,8 @@ impl Loaded {
         }
         links.set_detach();
         self.detach_others(&links.held)?;
-        Ok(Attached { loaded: self, options, attachments, links, left: false })
+        let failed = vec![0; attachments.len()];
+        Ok(Attached { loaded: self, options, attachments, failed, links, left: false })
     }
 
     fn attach_interface(
@@ -162,164 +110,27 @@ impl Loaded {
         interface: &str,
         options: AttachOptions,
     ) -> Result<(Attachment, Links), BpfError> {
-        let index = link::index(interface)
-            .map_err(|_| BpfError::NoInterface { interface: interface.to_owned() })?;
-        check_interface(interface)?;
+        let link = find(interface)?;
+        let index = link.index;
         let mut links = Links::default();
-        let tc = self.attach_tc(interface, index, options.tc, &mut links)?;
-        let xdp = match self.attach_xdp(interface, index, options.xdp, &mut links.held) {
-            Err(error @ BpfError::XdpBusy { .. }) if options.xdp == XdpWish::Auto => {
-                tracing::warn!("{error}; no source is dropped on {interface}");
+        let tc = self.attach_tc(interface, index, options, &mut links)?;
+        let xdp = match options.xdp {
+            XdpWish::Off => Ok(XdpMode::Absent),
+            _ => self.attach_xdp(&link, options.place, &mut links.held),
+        };
+        let xdp = match xdp {
+            Err(error) if options.xdp == XdpWish::Auto && !error.is_not_permitted() => {
+                tracing::warn!(
+                    interface,
+                    %error,
+                    "carrying on without XDP, as --xdp auto asks: --deny-source, --bans and \
+                     --syn-rate drop nothing that arrives there"
+                );
                 XdpMode::Absent
             }
             result => result?,
         };
         Ok((Attachment { interface: interface.to_owned(), index, xdp, tc }, links))
-    }
-
-    fn attach_xdp(
-        &mut self,
-        interface: &str,
-        index: u32,
-        wish: XdpWish,
-        held: &mut Vec<Held>,
-    ) -> Result<XdpMode, BpfError> {
-        if wish == XdpWish::Off {
-            return Ok(XdpMode::Absent);
-        }
-        let failed = |error| failed(program::XDP, interface, error);
-        let pin = links::pin(self.pins.path(), Hook::Xdp, index);
-        let program = load::xdp(&mut self.ebpf).map_err(failed)?;
-        if let Some(link) = links::pinned(&pin)? {
-            let replaced = XdpLink::try_from(link)
-                .map_err(not_a_link)
-                .and_then(|link| program.attach_to_link(link));
-            match replaced {
-                Ok(id) => {
-                    held.push(Held::adopted(pin, fd(program.take_link(id)).map_err(failed)?));
-                    return Ok(mode(index));
-                }
-                Err(error) if links::is_dead(&error) => remove(&pin)?,
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        let mut attach = |mode| {
-            let id = program.attach(interface, mode)?;
-            fd(program.take_link(id))
-        };
-        // Native XDP on veth costs more than half of bulk throughput, and lo has none: only where
-        // there is a device behind the interface.
-        let device = Path::new("/sys/class/net").join(interface).join("device");
-        let native =
-            if device.exists() { attach(xdp::XdpMode::Driver).map(Some) } else { Ok(None) };
-        let attached = match native {
-            Ok(Some(link)) => Ok((XdpMode::Native, link)),
-            Err(error) if busy(&error) => Err(error),
-            // The driver has no XDP, or not with this MTU or these offloads: generic serves.
-            Ok(None) | Err(_) => attach(xdp::XdpMode::Skb).map(|link| (XdpMode::Generic, link)),
-        };
-        match attached {
-            Ok((mode, link)) => {
-                held.push(Held::fresh(pin, link)?);
-                Ok(mode)
-            }
-            Err(error) if busy(&error) => {
-                Err(BpfError::XdpBusy { interface: interface.to_owned() })
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    fn attach_tc(
-        &mut self,
-        interface: &str,
-        index: u32,
-        mut mode: TcMode,
-        links: &mut Links,
-    ) -> Result<TcMode, BpfError> {
-        let hooks = [
-            (program::TC_INGRESS, Hook::TcIngress, TcAttachType::Ingress),
-            (program::TC_EGRESS, Hook::TcEgress, TcAttachType::Egress),
-        ];
-        for (name, hook, attach) in hooks {
-            if mode == TcMode::Tcx {
-                let pin = links::pin(self.pins.path(), hook, index);
-                match self.attach_tcx(name, interface, attach, &pin)? {
-                    Ok(link) => {
-                        links.held.push(link);
-                        continue;
-                    }
-                    // Before Linux 6.6 the kernel knows no such link.
-                    Err(error) if errno(&error) == Some(libc::EINVAL) => mode = TcMode::Clsact,
-                    Err(error) => return Err(failed(name, interface, error)),
-                }
-            }
-            links.filters.push(self.attach_filter(name, interface, attach)?);
-        }
-        Ok(mode)
-    }
-
-    fn attach_tcx(
-        &mut self,
-        name: &str,
-        interface: &str,
-        hook: TcAttachType,
-        pin: &Path,
-    ) -> Result<Result<Held, ProgramError>, BpfError> {
-        let classifier = load::classifier(&mut self.ebpf, name)
-            .map_err(|error| failed(name, interface, error))?;
-        if let Some(link) = links::pinned(pin)? {
-            let replaced = SchedClassifierLink::try_from(link)
-                .map_err(not_a_link)
-                .and_then(|link| classifier.attach_to_link(link))
-                .and_then(|id| fd(classifier.take_link(id)));
-            match replaced {
-                Ok(link) => return Ok(Ok(Held::adopted(pin.to_owned(), link))),
-                Err(error) if links::is_dead(&error) => remove(pin)?,
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let attached = classifier
-            .attach_with_options(interface, hook, options)
-            .and_then(|id| fd(classifier.take_link(id)));
-        match attached {
-            Ok(link) => Held::fresh(pin.to_owned(), link).map(Ok),
-            Err(error) => Ok(Err(error)),
-        }
-    }
-
-    /// The way before Linux 6.6. Filters outlive the process; one that an earlier daemon left gets
-    /// our program in place of its own.
-    fn attach_filter(
-        &mut self,
-        name: &str,
-        interface: &str,
-        hook: TcAttachType,
-    ) -> Result<SchedClassifierLink, BpfError> {
-        let failed = |error| failed(name, interface, error);
-        let clsact = tc::qdisc_add_clsact(interface).map_err(ProgramError::from);
-        if let Err(error) = clsact
-            && errno(&error) != Some(libc::EEXIST)
-        {
-            return Err(failed(error));
-        }
-        let classifier = load::classifier(&mut self.ebpf, name).map_err(failed)?;
-        let left =
-            SchedClassifierLink::attached(interface, hook, FILTER_PRIORITY, FILTER_HANDLE, None)
-                .map_err(|error| failed(error.into()))?;
-        if let Ok(id) = classifier.attach_to_link(left) {
-            return classifier.take_link(id).map_err(failed);
-        }
-        let options = TcAttachOptions::Netlink(NlOptions {
-            priority: FILTER_PRIORITY,
-            handle: FILTER_HANDLE,
-            ..NlOptions::default()
-        });
-        classifier
-            .attach_with_options(interface, hook, options)
-            .and_then(|id| classifier.take_link(id))
-            .map_err(failed)
     }
 
     /// Detaches what an earlier daemon left on interfaces that are not ours.
@@ -360,41 +171,51 @@ impl Attached {
         kept
     }
 
-    /// Looks whether interfaces are gone or were made again, and attaches to the latter. Works
-    /// without privilege where TC is attached by TCX links.
+    /// Looks whether interfaces are gone or were made again, and attaches to the latter; where that
+    /// fails, it is tried again with every look. Works without privilege where TC is attached by
+    /// TCX links.
     pub fn follow_interfaces(&mut self) -> Vec<InterfaceChange> {
         let mut changes = Vec::new();
         for at in 0..self.attachments.len() {
             let Attachment { interface, index, .. } = self.attachments[at].clone();
             let now = link::index(&interface).unwrap_or(0);
-            if now == index {
-                continue;
-            }
-            if index != 0 {
-                // The kernel has detached its programs; the pins hold nothing any more.
-                self.attachments[at].index = 0;
-                let gone = Hook::ALL.map(|hook| links::pin(self.loaded.pins.path(), hook, index));
-                self.links.held.retain(|held| !gone.iter().any(|pin| pin == held.path()));
-                changes.push(InterfaceChange::Lost(interface.clone()));
+            if now != index && index != 0 {
+                self.lose(at);
+                changes.push(InterfaceChange::Lost(interface));
             }
             if now == 0 {
-                continue;
+                self.failed[at] = 0;
+            } else if now != index {
+                changes.extend(self.attach_again(at, now));
             }
-            changes.push(match self.loaded.attach_interface(&interface, self.options) {
-                Ok((attachment, mut links)) => {
-                    links.set_detach();
-                    self.links.extend(links);
-                    self.attachments[at] = attachment.clone();
-                    InterfaceChange::Attached(attachment)
-                }
-                Err(error) => {
-                    // Not tried again until it changes once more.
-                    self.attachments[at].index = now;
-                    InterfaceChange::Failed(error)
-                }
-            });
         }
         changes
+    }
+
+    /// The kernel has detached the programs of an interface that is gone; the pins hold nothing any
+    /// more.
+    fn lose(&mut self, at: usize) {
+        let index = std::mem::take(&mut self.attachments[at].index);
+        let gone = Hook::ALL.map(|hook| links::pin(self.loaded.pins.path(), hook, index));
+        self.links.held.retain(|held| !gone.iter().any(|pin| pin == held.path()));
+    }
+
+    /// Tells of a failure once, however often it is tried.
+    fn attach_again(&mut self, at: usize, now: u32) -> Option<InterfaceChange> {
+        let interface = self.attachments[at].interface.clone();
+        match self.loaded.attach_interface(&interface, self.options) {
+            Ok((attachment, mut links)) => {
+                links.set_detach();
+                self.links.extend(links);
+                self.attachments[at] = attachment.clone();
+                self.failed[at] = 0;
+                Some(InterfaceChange::Attached(attachment))
+            }
+            Err(error) => {
+                let before = std::mem::replace(&mut self.failed[at], now);
+                (before != now).then_some(InterfaceChange::Failed(error))
+            }
+        }
     }
 
     /// Leaves everything in the kernel as it is, to a successor that has taken it over.
@@ -418,61 +239,15 @@ impl Drop for Attached {
     }
 }
 
-fn not_a_link(error: LinkError) -> ProgramError {
-    match error {
-        LinkError::SyscallError(error) => error.into(),
-        other => ProgramError::IOError(std::io::Error::other(other)),
-    }
-}
-
-/// A link by its file descriptor, which is what can be pinned.
-fn fd<L>(link: Result<L, ProgramError>) -> Result<FdLink, ProgramError>
-where
-    FdLink: TryFrom<L, Error = LinkError>,
-{
-    FdLink::try_from(link?).map_err(not_a_link)
-}
-
-fn remove(pin: &Path) -> Result<(), BpfError> {
-    fs::remove_file(pin).map_err(|source| BpfError::PinDirectory {
-        action: "remove",
-        path: pin.to_owned(),
-        source,
-    })
-}
-
-/// How the XDP program of an interface runs that was attached before.
-fn mode(index: u32) -> XdpMode {
-    let links = link::links().unwrap_or_default();
-    let found = links.iter().find(|link| link.index == index).and_then(|link| link.xdp);
-    if found.is_some_and(|xdp| xdp.native) { XdpMode::Native } else { XdpMode::Generic }
-}
-
-/// Whether the interface exists and carries Ethernet frames. `/sys` shows another network
-/// namespace's interfaces where only the network namespace was entered; then the kernel decides.
-fn check_interface(interface: &str) -> Result<(), BpfError> {
+/// An interface that exists and carries Ethernet frames.
+fn find(interface: &str) -> Result<Link, BpfError> {
     /// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK`.
-    const ETHERNET: [&str; 2] = ["1", "772"];
-    let Ok(kind) = fs::read_to_string(Path::new("/sys/class/net").join(interface).join("type"))
-    else {
-        return Ok(());
-    };
-    let kind = kind.trim();
-    if ETHERNET.contains(&kind) {
-        return Ok(());
+    const ETHERNET: [u16; 2] = [1, 772];
+    let missing = || BpfError::NoInterface { interface: interface.to_owned() };
+    let links = link::links().map_err(|source| BpfError::Interfaces { source })?;
+    let link = links.into_iter().find(|link| link.name == interface).ok_or_else(missing)?;
+    if ETHERNET.contains(&link.hardware) {
+        return Ok(link);
     }
-    Err(BpfError::NotEthernet { interface: interface.to_owned(), kind: kind.to_owned() })
-}
-
-fn busy(error: &ProgramError) -> bool {
-    matches!(errno(error), Some(libc::EBUSY | libc::EEXIST))
-}
-
-fn failed(name: &str, interface: &str, error: ProgramError) -> BpfError {
-    let missing = matches!(error, ProgramError::UnknownInterface { .. })
-        || errno(&error) == Some(libc::ENODEV);
-    if missing {
-        return BpfError::NoInterface { interface: interface.to_owned() };
-    }
-    BpfError::from_program(format!("attach the program {name} to {interface}"), error)
+    Err(BpfError::NotEthernet { interface: interface.to_owned(), kind: link.hardware })
 }

@@ -137,17 +137,38 @@ pub enum BpfError {
     NotEthernet {
         /// Its name.
         interface: String,
-        /// From `/sys/class/net/<interface>/type`.
-        kind: String,
+        /// `ARPHRD_*`.
+        kind: u16,
+    },
+    /// The kernel does not list interfaces.
+    #[error("cannot list the interfaces: {source}; {WITHOUT}")]
+    Interfaces {
+        /// The kernel's answer.
+        source: io::Error,
     },
     /// Somebody else's XDP program.
     #[error(
-        "interface {interface} has an XDP program already: `ip link show {interface}` names it, \
-         `ip link set dev {interface} xdp off` removes it, {WITHOUT}"
+        "interface {interface} has an XDP program already{program}, and takes one only: `ip link \
+         set dev {interface} xdp off` removes it, --xdp auto carries on without dropping sources \
+         there, {WITHOUT}"
     )]
     XdpBusy {
         /// Its name.
         interface: String,
+        /// Name and number of the program, in brackets, where they are known.
+        program: String,
+    },
+    /// The driver does not run our XDP program.
+    #[error(
+        "the driver of interface {interface} takes no native XDP ({}): lower its MTU, or ask for \
+         --xdp-mode best",
+        chain(source.as_ref())
+    )]
+    NoNativeXdp {
+        /// Its name.
+        interface: String,
+        /// The kernel's answer.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// No room for another ban.
     #[error(
@@ -184,6 +205,11 @@ pub enum BpfError {
 }
 
 impl BpfError {
+    /// Whether privilege is what was missing.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::NotPermitted { .. })
+    }
+
     /// Sorts aya's answer to loading the object.
     pub(super) fn from_load(error: EbpfError) -> Self {
         Self::kernel("load the kernel object", error)

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use aya::programs::tc::SchedClassifier;
 use aya::programs::{TcAttachType, loaded_programs};
+use gateway_common::hook::Hook;
 
 use super::{BpfError, links, pins};
+use crate::model::attachment::{Attachment, TcMode, XdpMode};
+use crate::sys::link;
 
 /// What stands in a pin directory.
 #[derive(Debug)]
@@ -41,6 +44,30 @@ pub fn is_running(directory: &Path) -> bool {
 /// The numbers of the programs that are attached by links in this pin directory.
 pub fn pinned_programs(directory: &Path) -> Vec<u32> {
     links::programs(directory)
+}
+
+/// What is attached by links in this pin directory. An interface of another network namespace, which
+/// only its number is known of, is shown as `#number`.
+pub fn pinned_attachments(directory: &Path) -> Vec<Attachment> {
+    let seen = link::links().unwrap_or_default();
+    let ours = pinned_programs(directory);
+    let attachment = |index: u32| {
+        let link = seen.iter().find(|link| link.index == index).filter(|link| {
+            let tcx = tcx_programs(&link.name, true).unwrap_or_default();
+            tcx.iter().any(|(id, _)| ours.contains(id))
+                || link.xdp.is_some_and(|xdp| ours.contains(&xdp.program))
+        });
+        let pinned = |hook| links::pin(directory, hook, index).exists();
+        let xdp = match link.and_then(|link| link.xdp) {
+            _ if !pinned(Hook::Xdp) => XdpMode::Absent,
+            Some(xdp) if xdp.native => XdpMode::Native,
+            _ => XdpMode::Generic,
+        };
+        let tc = if pinned(Hook::TcIngress) { TcMode::Tcx } else { TcMode::Clsact };
+        let interface = link.map_or_else(|| format!("#{index}"), |link| link.name.clone());
+        Attachment { interface, index, xdp, tc }
+    };
+    links::interfaces(directory).into_iter().map(attachment).collect()
 }
 
 /// The name of a loaded program, by its number.

@@ -2,6 +2,7 @@
 //! on while no daemon runs, and so that the next daemon puts its programs in their place, without a
 //! moment in which none is attached.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,16 @@ pub(super) fn pinned(path: &Path) -> Result<Option<FdLink>, BpfError> {
         }
         Err(error) => Err(BpfError::from_link(format!("open the link {}", path.display()), error)),
     }
+}
+
+/// The numbers of the interfaces that links are pinned for, each once, in order.
+pub(super) fn interfaces(directory: &Path) -> BTreeSet<u32> {
+    let pins = pins(directory).unwrap_or_default();
+    let number = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        Hook::ALL.into_iter().find_map(|hook| name.strip_prefix(prefix(hook))?.parse().ok())
+    };
+    pins.iter().filter_map(number).collect()
 }
 
 /// The programs of the links that are pinned here.

@@ -44,6 +44,7 @@ mod attach;
 mod bans;
 mod error;
 mod events;
+mod hooks;
 mod inspect;
 mod links;
 mod load;
@@ -52,11 +53,14 @@ mod pins;
 mod privilege;
 mod probe;
 
-pub use attach::{AttachOptions, Attached, Attachment, InterfaceChange, TcMode, XdpMode, XdpWish};
+pub use attach::{AttachOptions, Attached, InterfaceChange};
 pub use bans::BanMaps;
 pub use error::BpfError;
 pub use events::Events;
-pub use inspect::{PinState, is_running, pin_state, pinned_programs, program_name, tcx_programs};
+pub use inspect::{
+    PinState, is_running, pin_state, pinned_attachments, pinned_programs, program_name,
+    tcx_programs,
+};
 pub use load::{Detached, LoadOptions, Loaded, missing_object};
 pub use maps::Maps;
 pub use pins::{pinned_region, unload};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::attach::AttachArgs;
 use super::{Admin, DatapathWord, PinArgs, parse_admin};
 
 /// Arguments of `doctor`.
@@ -24,6 +25,9 @@ pub struct DoctorArgs {
     /// Whether the kernel half is to be used.
     #[arg(long, value_enum, default_value = "ebpf", env = "GATEWAY_DATAPATH")]
     pub datapath: DatapathWord,
+    /// Attaching.
+    #[command(flatten)]
+    pub attach: AttachArgs,
     /// The admin address, or `off`.
     #[arg(long, value_name = "ADDR:PORT|off", default_value = "127.0.0.1:9901", env = "GATEWAY_ADMIN", value_parser = parse_admin)]
     pub admin: Admin,

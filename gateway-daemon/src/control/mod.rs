@@ -91,6 +91,9 @@ pub trait Ports: Send {
 
     /// Called after the swap with what is gone: unsteer, then drain.
     fn close(&mut self, closed: &[ListenAddress]);
+
+    /// Called now and then: see what became of the interfaces.
+    fn look(&mut self);
 }
 
 /// A configuration that was read and compiled; nothing is served yet.
@@ -213,6 +216,7 @@ impl Control {
                 Ok(Trigger::Keys) => self.renew_keys(),
                 Ok(Trigger::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
+                    ports.look();
                     let started = clock::monotonic();
                     let now = source::fingerprint(&self.settings.paths);
                     pause = POLL.max(started.elapsed().saturating_mul(POLL_SHARE));

@@ -180,6 +180,8 @@ impl Ports for Recorder {
     fn close(&mut self, closed: &[ListenAddress]) {
         self.closed.extend(closed.iter().map(|address| address.port));
     }
+
+    fn look(&mut self) {}
 }
 
 fn slots(seen: Arc<Mutex<Vec<String>>>) -> SlotAssigner {

@@ -1,7 +1,5 @@
 //! `gateway-daemon stats`: the totals as a table for people, or as JSON for scripts.
 
-use std::fmt::Write;
-
 use gateway_common::counters::{RequestCounters, Volume};
 use gateway_common::path::PathSlot;
 use gateway_common::verdict::{PacketVerdict, RequestVerdict};
@@ -145,9 +143,9 @@ impl Grid {
 ///  "listeners": [{"hook": "xdp", "slot": 1, "listener": "default/quickstart/http",
 ///                 "seen": {"packets": 10, "bytes": 900}, "verdicts": {"passed": {...}, ...}}]}
 /// ```
-pub fn json(totals: &Totals) -> String {
+pub fn json(totals: &Totals) -> Value {
     let sum = totals.requests();
-    let value = json!({
+    json!({
         "paths": totals.paths.iter().map(path).collect::<Vec<_>>(),
         "connections": {
             "accepted": sum.connections,
@@ -163,11 +161,7 @@ pub fn json(totals: &Totals) -> String {
             .iter()
             .map(|(reason, count)| ((*reason).to_owned(), Value::from(*count)))
             .collect::<Map<_, _>>(),
-    });
-    let mut out = String::new();
-    // Writing to a String does not fail.
-    let _written = write!(out, "{value:#}");
-    out
+    })
 }
 
 fn path(path: &PathTotals) -> Value {

@@ -124,7 +124,7 @@ pub fn examine(arguments: &DoctorArgs) -> Report {
         machine::kernel(&mut report);
         machine::privileges(&mut report);
         pins::look(&mut report, &arguments.pin.pin_directory);
-        interfaces::look(&mut report, &arguments.interface, &arguments.pin.pin_directory);
+        interfaces::look(&mut report, arguments);
     }
     machine::limits(&mut report, arguments.max_connections);
     ports::look(&mut report, arguments);

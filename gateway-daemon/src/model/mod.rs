@@ -4,6 +4,7 @@
 //! what is left (an unresolved backend, a rule that matches nothing or everything). Must not know:
 //! serde, tokio, hyper bodies, files, Kubernetes field spelling.
 
+pub mod attachment;
 pub mod backend;
 pub mod ban;
 pub mod ext_authz;

@@ -26,10 +26,30 @@ pub struct Link {
     pub hardware: u16,
     /// What it is made of where it is virtual, such as `veth`.
     pub kind: Option<String>,
+    /// Bus and name of the device behind it; none: it is virtual.
+    pub device: Option<Device>,
     /// Whether it is up.
     pub up: bool,
     /// The XDP program that is attached.
     pub xdp: Option<AttachedXdp>,
+}
+
+/// What an interface is the face of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Device {
+    /// Such as `pci` or `virtio`.
+    pub bus: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl Device {
+    /// The name of its driver.
+    pub fn driver(&self) -> Option<String> {
+        let Self { bus, name } = self;
+        let driver = std::fs::read_link(format!("/sys/bus/{bus}/devices/{name}/driver")).ok()?;
+        Some(driver.file_name()?.to_string_lossy().into_owned())
+    }
 }
 
 /// An XDP program on an interface.
@@ -98,6 +118,7 @@ impl From<LinkMessage> for Link {
             up: header.flags.contains(LinkFlags::Up),
             ..Self::default()
         };
+        let mut device = Device::default();
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
@@ -109,9 +130,12 @@ impl From<LinkMessage> for Link {
                     });
                 }
                 LinkAttribute::Xdp(xdp) => link.xdp = attached(&xdp),
+                LinkAttribute::ParentDevName(name) => device.name = name,
+                LinkAttribute::ParentDevBusName(bus) => device.bus = bus,
                 _ => {}
             }
         }
+        link.device = (!device.name.is_empty()).then_some(device);
         link
     }
 }

@@ -44,7 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["authn", "authz", "cli", "clock", "control", "model", "proxy", "request", "snapshot"],
     ),
     // What a node lacks is asked of those who will need it.
-    ("doctor", &["bpf", "cli", "control", "settings", "sys"]),
+    ("doctor", &["bpf", "cli", "control", "model", "settings", "sys"]),
     ("clock", &[]),
     // Decides who is banned; what a ban does is behind a trait.
     ("bans", &["clock", "model", "settings"]),
