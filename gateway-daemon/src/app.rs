@@ -7,6 +7,7 @@ mod bans;
 mod bans_command;
 mod commands;
 mod ports;
+mod routes;
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
 use self::ports::{OpenPorts, WorkerLink};
+use self::routes::Routes;
 use crate::admin::{self, Observed};
 use crate::authn::CacheCounters;
 use crate::bpf::{self, AttachOptions, Detached, LoadOptions, Privileged};
@@ -156,7 +158,8 @@ fn attach(settings: &Settings) -> Result<(Regions, OpenPorts)> {
         info!(interface, xdp = xdp.word(), tc = tc.word(), "kernel half attached");
     }
     let regions = Regions::open(|map| attached.maps().region(map)).context(WITHOUT)?;
-    Ok((regions.clone(), OpenPorts::steered(privileged, attached, regions)))
+    let ports = OpenPorts::steered(privileged, attached, regions.clone(), Routes::new(settings));
+    Ok((regions, ports))
 }
 
 /// Serves without the kernel half.
@@ -169,7 +172,7 @@ fn plain(settings: &Settings) -> Result<(Regions, OpenPorts)> {
     }
     warn!("serving without the kernel half: no steering, no packet counters, no pins");
     let regions = Regions::anonymous(settings.workers)?;
-    Ok((regions, OpenPorts::bound()))
+    Ok((regions, OpenPorts::bound(Routes::new(settings))))
 }
 
 fn bind_admin(address: std::net::SocketAddr) -> Result<std::net::TcpListener> {

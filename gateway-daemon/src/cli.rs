@@ -313,6 +313,7 @@ impl RunArgs {
             xdp: self.attach.xdp(),
             xdp_place: self.attach.place(),
             tc_order: self.attach.order(),
+            local_routes: self.attach.local_routes(),
             deny_sources: self.deny_source,
             workers: self.workers.unwrap_or_else(crate::settings::cores),
             admin: match self.admin {
@@ -427,6 +428,7 @@ mod tests {
             (["--xdp", "on"], "auto"),
             (["--xdp-mode", "skb"], "generic"),
             (["--tc-order", "1"], "first"),
+            (["--local-routes", "on"], "always"),
             (["--ban-threshold", "0"], "1..="),
             (["--syn-burst", "0"], "1..="),
             (["--ban-max-share", "101"], "1..=100"),

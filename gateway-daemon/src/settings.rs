@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gateway_common::bans::BanMode;
 
-use crate::model::attachment::{TcOrder, XdpPlace, XdpWish};
+use crate::model::attachment::{LocalRoutes, TcOrder, XdpPlace, XdpWish};
 use crate::model::ban::SynBudget;
 use crate::model::policy::Cidr;
 
@@ -59,6 +59,8 @@ pub struct Settings {
     pub xdp_place: XdpPlace,
     /// Where our TC programs stand among those of others.
     pub tc_order: TcOrder,
+    /// What is done about addresses of Gateways that this node does not own.
+    pub local_routes: LocalRoutes,
     /// Sources dropped at XDP.
     pub deny_sources: Vec<Cidr>,
     /// Worker threads.

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use gateway_tests::patience;
 use gateway_tests::shell::run;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -94,8 +95,12 @@ fn unload_removes_what_a_killed_daemon_left() -> Result<()> {
     run(&binary.to_string_lossy(), &["unload", "--pin-directory", pins])?;
     assert!(!std::path::Path::new(pins).exists());
     let gateway = &setting.pair.gateway;
-    let link = gateway.ip(&["-details", "link", "show", "dev", "g0"])?;
-    assert!(!link.contains("xdp"), "{link}");
+    // The kernel detaches a link that nobody holds any more a moment later.
+    let detached = patience::until(|| {
+        let link = gateway.ip(&["-details", "link", "show", "dev", "g0"]).ok()?;
+        (!link.contains("xdp")).then_some(())
+    });
+    detached.context("the XDP program stays")?;
     let listener = gateway.inside(|| Ok(std::net::TcpListener::bind(("0.0.0.0", 8080))?))?;
     let client = setting.pair.client.inside(|| Ok(TcpStream::connect(SocketAddr::from(GATEWAY))?));
     assert!(client.is_ok(), "nothing of the gateway is in the way: {client:?}");

@@ -2,6 +2,7 @@
 //!
 //! Every test has namespaces, manifests, an origin, a daemon and a pin directory of its own.
 
+mod addresses;
 mod admin;
 mod audit;
 mod bad_input;

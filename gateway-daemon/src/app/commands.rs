@@ -68,6 +68,9 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
             for path in bpf::unload(&arguments.pin.pin_directory)? {
                 println!("removed {}", path.display());
             }
+            for address in super::routes::unload(&arguments.pin.pin_directory)? {
+                println!("removed the local route of {address}");
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

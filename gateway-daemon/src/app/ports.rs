@@ -1,6 +1,6 @@
 //! The ports that are open: steered by the kernel half, or bound. Follows reloads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use gateway_common::steering::Family;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
+use super::routes::Routes;
 use crate::admin::Interfaces;
 use crate::bpf::{self, Attached, BpfError, Capability, InterfaceChange, Privileged};
 use crate::control::{ListenAddress, Ports};
@@ -27,6 +28,8 @@ pub(super) struct OpenPorts {
     open: Vec<ListenAddress>,
     interfaces: Arc<Interfaces>,
     mode: Mode,
+    /// Behind `mode`: nothing is steered any more when they go.
+    routes: Routes,
 }
 
 enum Mode {
@@ -38,19 +41,24 @@ enum Mode {
 
 impl OpenPorts {
     /// With the kernel half.
-    pub(super) fn steered(privileged: Privileged, attached: Attached, regions: Regions) -> Self {
+    pub(super) fn steered(
+        privileged: Privileged,
+        attached: Attached,
+        regions: Regions,
+        routes: Routes,
+    ) -> Self {
         let slots = ListenerSlots::new(regions);
         let interfaces = Arc::<Interfaces>::default();
         interfaces.set(attached.attachments());
         let mode =
             Mode::Steered { privileged: Some(privileged), attached: Box::new(attached), slots };
-        Self { workers: Vec::new(), open: Vec::new(), interfaces, mode }
+        Self { workers: Vec::new(), open: Vec::new(), interfaces, mode, routes }
     }
 
     /// Without it.
-    pub(super) fn bound() -> Self {
+    pub(super) fn bound(routes: Routes) -> Self {
         let mode = Mode::Bound { sockets: HashMap::new() };
-        Self { workers: Vec::new(), open: Vec::new(), interfaces: Arc::default(), mode }
+        Self { workers: Vec::new(), open: Vec::new(), interfaces: Arc::default(), mode, routes }
     }
 
     /// Where the kernel half is attached, also later on.
@@ -88,6 +96,10 @@ impl OpenPorts {
             // A reload may add a port below 1024.
             Mode::Bound { .. } => vec![Capability::NetBindService],
         };
+        if self.routes.need_privilege() && !kept.contains(&Capability::NetAdmin) {
+            info!("keeping CAP_NET_ADMIN: a reload may need local routes (--local-routes)");
+            kept.push(Capability::NetAdmin);
+        }
         if reads_foreign {
             info!(
                 "keeping CAP_DAC_READ_SEARCH: the configuration is closed to others than its owner"
@@ -139,16 +151,27 @@ impl OpenPorts {
     }
 }
 
+impl Drop for OpenPorts {
+    fn drop(&mut self) {
+        if let Mode::Steered { attached, .. } = &self.mode
+            && attached.is_left()
+        {
+            self.routes.leave();
+        }
+    }
+}
+
 impl Ports for OpenPorts {
     fn open(&mut self, opened: &[ListenAddress]) -> Result<(), String> {
         let mut all = self.open.clone();
         all.extend(opened);
-        let result = match &mut self.mode {
+        let result = self.routes.open(&named(opened)).and_then(|()| match &mut self.mode {
             Mode::Steered { attached, slots, .. } => steer(attached, slots, &all, opened),
             Mode::Bound { sockets } => bind(sockets, &self.workers, opened),
-        };
+        });
         if let Err(error) = result {
             self.shut(opened);
+            self.routes.keep(&named(&self.open));
             return Err(format!("{error:#}"));
         }
         for address in opened {
@@ -161,9 +184,11 @@ impl Ports for OpenPorts {
     fn close(&mut self, closed: &[ListenAddress]) {
         self.open.retain(|address| !closed.contains(address));
         self.shut(closed);
+        self.routes.keep(&named(&self.open));
     }
 
     fn look(&mut self) {
+        self.routes.look();
         let Mode::Steered { attached, .. } = &mut self.mode else { return };
         let changes = attached.follow_interfaces();
         if changes.is_empty() {
@@ -174,6 +199,11 @@ impl Ports for OpenPorts {
             tell(change);
         }
     }
+}
+
+/// The addresses that are named, each once.
+fn named(addresses: &[ListenAddress]) -> BTreeSet<IpAddr> {
+    addresses.iter().filter_map(|address| address.address).collect()
 }
 
 /// Tells of an interface that came or went.

@@ -224,6 +224,11 @@ impl Attached {
         self.links.held.iter_mut().for_each(|held| held.set_detach(false));
         self.links.filters.drain(..).for_each(std::mem::forget);
     }
+
+    /// Whether it was left to a successor.
+    pub fn is_left(&self) -> bool {
+        self.left
+    }
 }
 
 impl Drop for Attached {

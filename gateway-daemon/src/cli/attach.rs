@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::model::attachment::{TcOrder, XdpPlace, XdpWish};
+use crate::model::attachment::{LocalRoutes, TcOrder, XdpPlace, XdpWish};
 
 /// `--xdp`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -35,6 +35,17 @@ pub enum TcOrderWord {
     Last,
 }
 
+/// `--local-routes`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LocalRoutesWord {
+    /// A local route for each, unless another node of the same network may have the address.
+    Auto,
+    /// A local route for each.
+    Always,
+    /// None: you see to it that packets arrive.
+    Off,
+}
+
 /// How the kernel half is attached.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Attaching")]
@@ -60,6 +71,15 @@ pub struct AttachArgs {
         env = "GATEWAY_TC_ORDER"
     )]
     pub tc_order: TcOrderWord,
+    /// What is done about addresses of Gateways that this node does not own.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "GATEWAY_LOCAL_ROUTES"
+    )]
+    pub local_routes: LocalRoutesWord,
 }
 
 impl AttachArgs {
@@ -78,6 +98,15 @@ impl AttachArgs {
             XdpModeWord::Best => XdpPlace::Best,
             XdpModeWord::Native => XdpPlace::Native,
             XdpModeWord::Generic => XdpPlace::Generic,
+        }
+    }
+
+    /// What is done about addresses that this node does not own.
+    pub fn local_routes(self) -> LocalRoutes {
+        match self.local_routes {
+            LocalRoutesWord::Auto => LocalRoutes::Auto,
+            LocalRoutesWord::Always => LocalRoutes::Always,
+            LocalRoutesWord::Off => LocalRoutes::Off,
         }
     }
 

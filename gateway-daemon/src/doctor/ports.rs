@@ -1,5 +1,6 @@
 //! Ports: whether somebody listens where the gateway will.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use super::Report;
@@ -7,6 +8,8 @@ use crate::bpf;
 use crate::cli::doctor::DoctorArgs;
 use crate::cli::{Admin, DatapathWord};
 use crate::control::{self, Prepared};
+use crate::model::attachment::LocalRoutes;
+use crate::sys::route::{self, Destination, by_hand};
 
 pub(super) fn look(report: &mut Report, arguments: &DoctorArgs) {
     if bpf::is_running(&arguments.pin.pin_directory) {
@@ -34,7 +37,12 @@ pub(super) fn look(report: &mut Report, arguments: &DoctorArgs) {
             return report.fault("configuration", error.to_string(), action);
         }
     };
-    for listener in prepared.listen_addresses() {
+    let listeners = prepared.listen_addresses();
+    let named: BTreeSet<IpAddr> = listeners.iter().filter_map(|one| one.address).collect();
+    for address in named {
+        own(report, address, arguments.attach.local_routes());
+    }
+    for listener in listeners {
         let addresses = match listener.address {
             Some(address) => vec![address],
             None => vec![IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()],
@@ -56,6 +64,34 @@ pub(super) fn look(report: &mut Report, arguments: &DoctorArgs) {
                 "end it (`ss -tlnp` names it), or give the Gateway another port",
             ),
         }
+    }
+}
+
+/// Whether packets for an address of a Gateway will be this node's.
+fn own(report: &mut Report, address: IpAddr, wish: LocalRoutes) {
+    let topic = format!("address {address}");
+    let by_hand = by_hand(address);
+    match (route::destination(address), wish) {
+        (Ok(Destination::Local), _) => report.good(topic, "is this node's"),
+        (Ok(_), LocalRoutes::Off) => report.note(
+            topic,
+            "is not this node's, and --local-routes is off",
+            format!("nothing arrives for it until an interface has it, or `{by_hand}` was run"),
+        ),
+        (Ok(Destination::OnLink), LocalRoutes::Auto) => report.note(
+            topic,
+            "is not this node's, but in a network that it is in: another node may have it",
+            format!(
+                "nothing arrives for it until an interface has it, or `{by_hand}` was run; \
+                 --local-routes always takes it"
+            ),
+        ),
+        (Ok(_), _) => report.good(topic, "is not this node's; it will get a local route"),
+        (Err(error), _) => report.fault(
+            topic,
+            format!("the kernel does not say whose it is: {error}"),
+            format!("look with `ip route get {address}`"),
+        ),
     }
 }
 

@@ -34,6 +34,19 @@ pub enum TcOrder {
     Last,
 }
 
+/// What is done about addresses of Gateways that this node does not own (`--local-routes`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LocalRoutes {
+    /// A local route for each, unless it is in a network that this node is in: then another node
+    /// may have it.
+    #[default]
+    Auto,
+    /// A local route for each.
+    Always,
+    /// None; the operator sees to it.
+    Off,
+}
+
 /// How XDP runs on an interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XdpMode {

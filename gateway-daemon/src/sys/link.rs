@@ -3,15 +3,13 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
 };
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+
+use super::netlink;
 
 /// A network interface.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -69,44 +67,13 @@ pub fn index(name: &str) -> io::Result<u32> {
 
 /// Every interface of this network namespace.
 pub fn links() -> io::Result<Vec<Link>> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let payload = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut request = NetlinkMessage::new(header, payload.into());
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let mut links = Vec::new();
-    loop {
-        let (answer, _) = socket.recv_from_full()?;
-        if read(&answer, &mut links)? {
-            return Ok(links);
-        }
-    }
-}
-
-/// Reads a datagram of messages; true where the dump is complete.
-fn read(answer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
-    let mut rest = answer;
-    while !rest.is_empty() {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-        let length = message.header.length as usize;
-        match message.payload {
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Error(error) => return Err(error.to_io()),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                links.push(Link::from(link));
-            }
-            _ => {}
-        }
-        // Messages stand at multiples of four bytes.
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(false)
+    let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let answers = netlink::ask(question, NLM_F_DUMP)?;
+    let link = |answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(Link::from(link)),
+        _ => None,
+    };
+    Ok(answers.into_iter().filter_map(link).collect())
 }
 
 impl From<LinkMessage> for Link {

@@ -8,4 +8,6 @@ pub mod kernel;
 pub mod link;
 pub mod mmap;
 pub mod mount;
+mod netlink;
+pub mod route;
 pub mod socket;

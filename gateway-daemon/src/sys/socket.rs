@@ -33,9 +33,13 @@ pub fn shared_listener(address: SocketAddr) -> io::Result<std::net::TcpListener>
 fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    // Free to bind: also where the address comes later, or is known by a local route alone.
     if address.is_ipv6() {
         // `[::]` beside `0.0.0.0`, each with sockets of its own.
         socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
     }
     if shared {
         socket.set_reuse_address(true)?;
