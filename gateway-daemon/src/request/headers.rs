@@ -1,11 +1,12 @@
-//! Header clean-up before anybody looks: hop-by-hop headers (RFC 9110 7.6.1), expectations, and
-//! repeated lines of headers that are defined as one line.
+//! Header clean-up before anybody looks: hop-by-hop headers (RFC 9110 7.6.1), expectations, what only
+//! a trusted proxy may state, and repeated lines of headers that are defined as one line.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, REFERER, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 
+use super::referer;
 use crate::model::reason::Reason;
 
 /// What hop-by-hop headers said, for the one who forwards.
@@ -21,42 +22,74 @@ pub(super) struct HopByHop {
 const MAX_NOMINATED: usize = 9;
 
 /// Options of `Connection` that are no header names, or names of headers that are removed anyway.
-const OPTIONS: [&str; 6] =
-    ["close", "keep-alive", "upgrade", "http2-settings", "te", "proxy-connection"];
-
-/// Headers that a client may not nominate: without them the request would be another one.
-const PROTECTED: [&str; 6] = [
-    "host",
-    "content-length",
+const OPTIONS: [&str; 7] = [
+    "close",
+    "keep-alive",
+    "upgrade",
+    "http2-settings",
+    "te",
+    "proxy-connection",
     "transfer-encoding",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
 ];
 
-/// Whether a header is about this connection only, or asks something of the gateway itself.
-fn is_for_us(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "expect"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+/// Headers that a client may not nominate: without them the request would be another one.
+const PROTECTED: [&str; 5] =
+    ["host", "content-length", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+/// What a header asks of whoever cleans up.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    /// It is about this connection only, or asks something of the gateway itself.
+    Ours,
+    /// It states what only a trusted proxy in front could know. There is none.
+    OfProxies,
+    /// It is looked at, and may go.
+    Referer,
+    /// It passes.
+    Other,
+}
+
+fn kind(name: &HeaderName) -> Kind {
+    match name.as_str() {
+        "connection" | "expect" | "http2-settings" | "keep-alive" | "proxy-connection" | "te"
+        | "transfer-encoding" | "upgrade" => Kind::Ours,
+        "x-envoy-external-address" | "x-envoy-internal" | "x-forwarded-client-cert" => {
+            Kind::OfProxies
+        }
+        "referer" => Kind::Referer,
+        _ => Kind::Other,
+    }
 }
 
 /// Headers of the connection, besides `Connection` itself and those read below.
 const CONNECTION_HEADERS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
-/// Removes hop-by-hop headers, those that `Connection` nominates included.
+/// Removes what nobody may see: hop-by-hop headers, those that `Connection` nominates included, what
+/// only proxies may state, and a Referer that is none; joins lines that are one line by definition.
 pub(super) fn clean(headers: &mut HeaderMap) -> Result<HopByHop, Reason> {
-    if !headers.keys().any(is_for_us) {
-        return Ok(HopByHop::default());
+    let mut ours = false;
+    let mut referer = false;
+    let mut of_proxies = Vec::new();
+    for name in headers.keys() {
+        match kind(name) {
+            Kind::Ours => ours = true,
+            Kind::OfProxies => of_proxies.push(name.clone()),
+            Kind::Referer => referer = true,
+            Kind::Other => {}
+        }
     }
+    let hop_by_hop = if ours { clean_hop_by_hop(headers)? } else { HopByHop::default() };
+    for name in of_proxies {
+        headers.remove(name);
+    }
+    join_repeated(headers);
+    if referer {
+        drop_odd_referer(headers);
+    }
+    Ok(hop_by_hop)
+}
+
+fn clean_hop_by_hop(headers: &mut HeaderMap) -> Result<HopByHop, Reason> {
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return Err(Reason::AmbiguousFraming);
     }
@@ -93,14 +126,17 @@ fn remove_nominated(headers: &mut HeaderMap) -> Result<bool, Reason> {
         }
         count += 1;
         upgrades |= token == b"upgrade";
-        if count > MAX_NOMINATED || PROTECTED.iter().any(|p| p.as_bytes() == token) {
+        let is_protected = token[0] == b':' || PROTECTED.iter().any(|p| p.as_bytes() == token);
+        if count > MAX_NOMINATED || is_protected {
             return Err(Reason::MalformedRequest);
         }
         if OPTIONS.iter().any(|o| o.as_bytes() == token) {
             continue;
         }
-        let name = HeaderName::from_bytes(&token).map_err(|_| Reason::MalformedRequest)?;
-        headers.remove(name);
+        // What is no name of a header nominates none.
+        if let Ok(name) = HeaderName::from_bytes(&token) {
+            headers.remove(name);
+        }
     }
     Ok(upgrades)
 }
@@ -146,7 +182,7 @@ const ONE_LINE: [HeaderName; 24] = [
     http::header::IF_UNMODIFIED_SINCE,
     http::header::ORIGIN,
     http::header::PRAGMA,
-    http::header::REFERER,
+    REFERER,
     http::header::USER_AGENT,
     http::header::VIA,
     HeaderName::from_static("x-forwarded-for"),
@@ -156,12 +192,19 @@ const ONE_LINE: [HeaderName; 24] = [
 ];
 
 /// Joins the lines of headers that are one line by definition.
-pub(super) fn join_repeated(headers: &mut HeaderMap) {
+fn join_repeated(headers: &mut HeaderMap) {
     if headers.len() == headers.keys_len() {
         return;
     }
     for name in &ONE_LINE {
         join(headers, name, b",");
+    }
+}
+
+/// Takes away a Referer that is no URL.
+fn drop_odd_referer(headers: &mut HeaderMap) {
+    if headers.get(REFERER).is_some_and(|value| !referer::is_url(value.as_bytes())) {
+        headers.remove(REFERER);
     }
 }
 
@@ -171,11 +214,10 @@ pub(super) fn join(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8])
     let (Some(first), Some(second)) = (lines.next(), lines.next()) else {
         return;
     };
-    let mut joined = first.as_bytes().to_vec();
-    for line in std::iter::once(second).chain(lines) {
-        joined.extend_from_slice(separator);
-        joined.extend_from_slice(line.as_bytes());
-    }
+    // An empty line adds nothing, not even a separator.
+    let lines = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes);
+    let filled: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    let joined = filled.join(separator);
     // Header values and separators hold no byte that a header value may not hold.
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         debug_assert_ne!(*name, HOST, "several Hosts are refused");

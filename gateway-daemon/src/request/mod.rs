@@ -9,6 +9,7 @@ mod headers;
 mod method;
 mod path;
 mod query;
+mod referer;
 #[cfg(test)]
 mod tests;
 
@@ -97,7 +98,6 @@ impl RequestView {
         method::check(&method)?;
         let target = read_target(&uri)?;
         let hop_by_hop = headers::clean(&mut headers)?;
-        headers::join_repeated(&mut headers);
         let authority = Authority::take(&uri, version, &mut headers)?;
         let scheme = conn.scheme;
         Ok(Self { method, version, scheme, authority, target, stripped: None, headers, hop_by_hop })
@@ -227,6 +227,8 @@ fn read_target(uri: &Uri) -> Result<PathAndQuery, Reason> {
         return Err(Reason::PathInvalid);
     }
     match path {
+        // Also what a target without a path shows (`http://a.test#x`), and does not hold.
+        Cow::Borrowed("/") if sent.query().is_none() => Ok(PathAndQuery::from_static("/")),
         Cow::Borrowed(_) if sent.as_str().starts_with('/') => Ok(sent.clone()),
         path => join_target(&path, sent.query()),
     }

@@ -3,7 +3,8 @@
 //! The steps are Istio's default (`BASE`): `\` becomes `/`, escapes of unreserved characters are
 //! decoded (RFC 3986 6.2.2.2), dot segments are resolved (RFC 3986 5.2.4), slashes are kept. A
 //! segment that is literally `.` or `..` with a path parameter (`..;x`) is a dot segment too,
-//! because servlet containers read it so. Anything else about a path stays as it was sent.
+//! because servlet containers read it so; its parameter goes on to the next `/`, over any `\`.
+//! Anything else about a path stays as it was sent.
 
 use std::borrow::Cow;
 
@@ -78,12 +79,12 @@ fn dotted(rest: &[u8]) -> bool {
 
 /// Builds the normal form, segment by segment.
 fn rewrite(path: &str) -> Result<String, Reason> {
-    let separator = |byte: char| byte == '/' || byte == '\\';
     let mut out = String::with_capacity(path.len());
-    let mut segments = path[1..].split(separator).peekable();
     let mut decoded = String::new();
-    while let Some(raw) = segments.next() {
-        let last = segments.peek().is_none();
+    let mut rest = Some(&path[1..]);
+    while let Some(text) = rest {
+        let (raw, next) = segment(text);
+        rest = next;
         decoded.clear();
         let mut dots = literal_dots(raw);
         if dots.is_none() {
@@ -99,13 +100,26 @@ fn rewrite(path: &str) -> Result<String, Reason> {
                 if dots == Dots::Parent {
                     out.truncate(out.rfind('/').unwrap_or(0));
                 }
-                if last {
+                if rest.is_none() {
                     out.push('/');
                 }
             }
         }
     }
     Ok(out)
+}
+
+/// The first segment of a text, and what follows its separator.
+fn segment(text: &str) -> (&str, Option<&str>) {
+    let separator = |byte: char| byte == '/' || byte == '\\';
+    let end = text.find(separator);
+    let first = &text[..end.unwrap_or(text.len())];
+    let end =
+        if first.contains(';') && literal_dots(first).is_some() { text.find('/') } else { end };
+    match end {
+        Some(end) => (&text[..end], Some(&text[end + 1..])),
+        None => (text, None),
+    }
 }
 
 /// A dot segment.

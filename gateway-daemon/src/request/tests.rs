@@ -81,6 +81,13 @@ fn paths_are_normalised_as_istio_does() {
         ("/a/.%2e;/b", "/a/..;/b"),
         ("/;/admin", "/;/admin"),
         ("/admin;a=b", "/admin;a=b"),
+        // Such a parameter ends at a slash, not at a backslash.
+        ("/x/..;y\\a/b", "/b"),
+        ("/x/.;y\\..;z", "/x/"),
+        ("/..;\\a\\b", "/"),
+        ("/a\\b/..;/c", "/a/c"),
+        ("/x\\..;y/a", "/a"),
+        ("/x/..\\;/a", "/;/a"),
         // What a path may not hold is encoded.
         ("/p\"x{y}^|", "/p%22x%7By%7D%5E%7C"),
         // Fragments go, queries stay as they are.
@@ -88,11 +95,17 @@ fn paths_are_normalised_as_istio_does() {
         ("/a?b=../%41#c", "/a?b=../%41"),
         // Absolute-form.
         ("http://b.test", "/"),
+        ("http://b.test#x/y", "/"),
+        ("http://b.test/#x/y", "/"),
         ("http://b.test?q", "/?q"),
         ("http://b.test/x/../y?q", "/y?q"),
     ];
     for (sent, expected) in rows {
         assert_eq!(target(sent).as_deref(), Ok(expected), "{sent}");
+        let view = read(sent, &[("host", "a.test")]).unwrap();
+        let line = Uri::from(view.into_upstream().target);
+        assert_eq!(line.path_and_query().map(PathAndQuery::as_str), Some(expected), "{sent}");
+        assert!(!line.path().is_empty(), "{sent}: an empty request line");
     }
 }
 
@@ -104,6 +117,14 @@ fn paths_that_fool_somebody_are_refused() {
     assert_eq!(target("ftp://a.test/"), Err(Reason::MalformedRequest));
 }
 
+/// hyper refuses them with the same words before there is a request.
+#[test]
+fn characters_that_no_target_has_are_refused() {
+    for sent in ["/<a", "/a>", "/`", "/a?\"", "/a?<", "/a?>", "/\t", "/a b", "/\u{7f}"] {
+        assert_eq!(target(sent), Err(Reason::MalformedRequest), "{sent:?}");
+    }
+}
+
 #[test]
 fn one_host_is_what_a_request_has() {
     type Row = (
@@ -111,7 +132,7 @@ fn one_host_is_what_a_request_has() {
         &'static [(&'static str, &'static str)],
         Result<(&'static str, &'static str), Reason>,
     );
-    let rows: [Row; 16] = [
+    let rows: [Row; 20] = [
         ("/", &[("host", "A.test:80")], Ok(("A.test:80", "a.test"))),
         ("/", &[("host", "")], Ok(("", ""))),
         ("/", &[("host", "a.test:")], Ok(("a.test:", "a.test"))),
@@ -127,6 +148,10 @@ fn one_host_is_what_a_request_has() {
         ("/", &[("host", "a.test/x")], Err(Reason::HostInvalid)),
         ("/", &[("host", "a.test:80:80")], Err(Reason::HostInvalid)),
         ("/", &[("host", "a.test:99999")], Err(Reason::HostInvalid)),
+        ("/", &[("host", "a.test:x")], Err(Reason::HostInvalid)),
+        ("/", &[("host", "a%2etest")], Err(Reason::HostInvalid)),
+        ("/", &[("host", "[a]")], Err(Reason::HostInvalid)),
+        ("http://a_b.test:/", &[], Ok(("a_b.test:", "a_b.test"))),
         ("/", &[("host", "[::1"), ("x", "y")], Err(Reason::HostInvalid)),
     ];
     for (sent, headers, expected) in rows {
@@ -152,11 +177,22 @@ fn http2_hosts_agree_with_the_authority() {
 }
 
 #[test]
+fn the_scheme_is_that_of_the_connection() {
+    for target in ["http://a.test/", "https://a.test/"] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let view = read_as(version, "GET", target, &[("host", "a.test")]).unwrap();
+            assert_eq!(view.scheme(), Scheme::Http, "{target} {version:?}");
+        }
+    }
+}
+
+#[test]
 fn hop_by_hop_headers_go_before_anybody_looks() {
     let headers = [
         ("host", "a.test"),
         ("connection", "Authorization, x-drop"),
-        ("connection", "keep-alive,, upgrade"),
+        ("connection", "keep-alive,, upgrade, transfer-encoding"),
+        ("connection", "no name, \"x-keep\", x-keep;q=1, \u{e9}"),
         ("authorization", "Bearer t"),
         ("x-drop", "1"),
         ("x-keep", "1"),
@@ -166,6 +202,8 @@ fn hop_by_hop_headers_go_before_anybody_looks() {
         ("upgrade", "websocket"),
         ("transfer-encoding", "chunked"),
         ("expect", "100-Continue"),
+        ("x-forwarded-client-cert", "By=spiffe://a;URI=spiffe://b"),
+        ("x-envoy-internal", "true"),
     ];
     let head = read("/", &headers).unwrap().into_upstream();
     let names: Vec<_> = head.headers.keys().map(http::HeaderName::as_str).collect();
@@ -194,10 +232,16 @@ fn nominations_and_expectations_have_limits() {
 
 #[test]
 fn methods_are_the_known_ones() {
-    let read = |m: &str| read_as(Version::HTTP_11, m, "/", &[("host", "a")]).map(|_| ());
+    let read = |m: &str| {
+        let h1 = read_as(Version::HTTP_11, m, "/", &[("host", "a")]).map(|_| ());
+        let h2 = read_as(Version::HTTP_2, m, "http://a/", &[]).map(|_| ());
+        assert_eq!(h1, h2, "{m}");
+        h1
+    };
     for method in ["GET", "HEAD", "TRACE", "PROPFIND", "ACL", "VERSION-CONTROL", "QUERY"] {
         assert_eq!(read(method), Ok(()), "{method}");
     }
+    assert_eq!(read("CONNECT"), Err(Reason::NotSupported));
     for method in ["get", "Get", "GETX", "FOO"] {
         assert_eq!(read(method), Err(Reason::MalformedRequest), "{method}");
     }
@@ -213,6 +257,10 @@ fn repeated_lines_are_joined_where_the_header_is_one_line() {
         ("x-q", "2"),
         ("cookie", "a=1"),
         ("cookie", "b=2"),
+        ("origin", ""),
+        ("origin", "http://o.test"),
+        ("origin", ""),
+        ("referer", "no url"),
     ];
     let view = read("/", &headers).unwrap();
     let lines = |view: &HeaderMap, name: &str| {
@@ -221,6 +269,8 @@ fn repeated_lines_are_joined_where_the_header_is_one_line() {
     assert_eq!(lines(view.headers(), "authorization"), ["Basic a,Bearer b"]);
     assert_eq!(lines(view.headers(), "x-q"), ["1", "2"]);
     assert_eq!(lines(view.headers(), "cookie"), ["a=1", "b=2"]);
+    assert_eq!(lines(view.headers(), "origin"), ["http://o.test"], "an empty line adds nothing");
+    assert!(!view.headers().contains_key("referer"));
     let head = view.into_upstream();
     assert_eq!(lines(&head.headers, "cookie"), ["a=1; b=2"]);
 }
