@@ -108,7 +108,7 @@ impl Rule {
     fn accept(&self, jwt: &Jwt, token: &[u8]) -> Accepted {
         let identity = Identity {
             issuer: Arc::clone(&self.issuer),
-            subject: jwt.subject.clone().unwrap_or_default(),
+            subject: jwt.subject.clone(),
             claims: Arc::clone(&jwt.claims),
             space_delimited: Arc::clone(&self.space_delimited),
         };

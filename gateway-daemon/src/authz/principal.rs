@@ -82,12 +82,13 @@ impl PrincipalSet {
         (!principals.is_empty()).then_some(set)
     }
 
-    /// Whether some pattern matches. An identity without a subject is no principal.
+    /// Whether some pattern matches. An identity without a subject is no principal; one with an
+    /// empty subject is only one to patterns that name no subject.
     fn matches(&self, identity: &Identity) -> bool {
-        let (issuer, subject) = (&*identity.issuer, &*identity.subject);
-        if subject.is_empty() {
+        let Some(subject) = identity.subject.as_deref() else {
             return false;
-        }
+        };
+        let issuer = &*identity.issuer;
         let known = |issuers: &Vec<Box<str>>| issuers.iter().any(|known| **known == *issuer);
         self.exact.get(subject).is_some_and(known)
             || self.others.iter().any(|(i, s)| i.matches(issuer) && s.matches(subject))
@@ -150,13 +151,16 @@ mod tests {
             ("*/*", "https://a.test", "alice", false),
             ("*/*", "https://a.test", "*", true),
             ("**", "https://a.test", "x*", true),
-            ("alice", "alice", "", false),
-            ("https://a.test/", "https://a.test", "", false),
+            ("alice", "alice", "", true),
+            ("alice", "alice", "alice", false),
+            ("https://a.test/", "https://a.test", "", true),
+            ("*/", "https://a.test", "", true),
+            ("https://a.test/al*", "https://a.test", "", false),
         ];
         for (pattern, issuer, subject, expected) in rows {
             let identity = Identity {
                 issuer: issuer.into(),
-                subject: subject.into(),
+                subject: Some(subject.into()),
                 claims: Arc::new(Claim::Object(Vec::new())),
                 space_delimited: Arc::from([]),
             };
@@ -172,10 +176,18 @@ mod tests {
 
     #[test]
     fn nobody_matches_no_pattern() {
-        let list = vec![Arc::from("*")];
+        let nameless = Identity {
+            issuer: "alice".into(),
+            subject: None,
+            claims: Arc::new(Claim::Object(Vec::new())),
+            space_delimited: Arc::from([]),
+        };
+        let list = vec![Arc::from("*"), Arc::from("alice"), Arc::from("alice/")];
         let positive = Constraint { values: list.clone(), not_values: Vec::new() };
         let negative = Constraint { values: Vec::new(), not_values: list };
-        assert!(!PrincipalConstraint::new(&positive).admits(None));
-        assert!(PrincipalConstraint::new(&negative).admits(None));
+        for identity in [None, Some(&nameless)] {
+            assert!(!PrincipalConstraint::new(&positive).admits(identity));
+            assert!(PrincipalConstraint::new(&negative).admits(identity));
+        }
     }
 }

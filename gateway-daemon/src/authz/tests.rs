@@ -100,7 +100,7 @@ fn identity(claims: Vec<(&str, Claim)>) -> Identity {
     let claims = claims.into_iter().map(|(name, claim)| (name.into(), claim)).collect();
     Identity {
         issuer: "https://a.test".into(),
-        subject: "alice".into(),
+        subject: Some("alice".into()),
         claims: Arc::new(Claim::Object(claims)),
         space_delimited: Arc::from(["scope".into(), "permission".into()]),
     }

@@ -107,7 +107,7 @@ mod tests {
         let view = RequestView::read(request.unwrap().into_parts().0, &conn).unwrap();
         let identity = Identity {
             issuer: "iss".into(),
-            subject: "sub".into(),
+            subject: Some("sub".into()),
             claims: Arc::new(crate::model::identity::Claim::Object(Vec::new())),
             space_delimited: Arc::from([]),
         };

@@ -58,8 +58,8 @@ impl Claim {
 pub struct Identity {
     /// Issuer of the rule that accepted the token.
     pub issuer: Arc<str>,
-    /// Subject; empty when the token has none.
-    pub subject: Box<str>,
+    /// Subject; a token may have none, or an empty one.
+    pub subject: Option<Box<str>>,
     /// All claims: an object.
     pub claims: Arc<Claim>,
     /// Claims that are split at blanks when they are strings.

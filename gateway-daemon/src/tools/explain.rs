@@ -20,6 +20,7 @@ use crate::cli::ConfigArgs;
 use crate::cli::tools::ExplainArgs;
 use crate::clock;
 use crate::model::ext_authz::Provider;
+use crate::model::identity::Identity;
 use crate::model::listener::Protocol;
 use crate::model::object::ObjectRef;
 use crate::proxy::{self, End, Placed, Walk};
@@ -307,12 +308,16 @@ fn tell(mut request: RequestTold, walk: Walk, end: End) -> Explanation {
     explanation.place = walk.place.map(placed);
     explanation.providers = walk.providers.iter().map(provider).collect();
     explanation.tokens = walk.tokens.into_iter().map(token_rule).collect();
-    explanation.identity =
-        walk.identity.map(|identity| shown(&format!("{}/{}", identity.issuer, identity.subject)));
+    explanation.identity = walk.identity.map(|identity| shown(&principal(&identity)));
     explanation.notes = notes;
     explanation.policies = walk.rules.into_iter().map(policy).collect();
     explanation.decided_by = walk.decided_by.map(|by| decider(&by));
     explanation
+}
+
+/// `issuer/subject`.
+fn principal(identity: &Identity) -> String {
+    format!("{}/{}", identity.issuer, identity.subject.as_deref().unwrap_or_default())
 }
 
 fn placed(place: Placed) -> PlaceTold {

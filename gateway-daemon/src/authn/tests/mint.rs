@@ -176,5 +176,6 @@ pub(super) fn refusal(authenticator: &Authenticator, token: &str) -> Option<&'st
 
 /// Subject of the identity, if any.
 pub(super) fn subject(authenticated: &Authenticated) -> Option<&str> {
-    authenticated.identity.as_ref().map(|identity| &*identity.subject)
+    let identity = authenticated.identity.as_ref()?;
+    Some(identity.subject.as_deref().unwrap_or_default())
 }
