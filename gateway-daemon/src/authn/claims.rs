@@ -14,9 +14,9 @@ use super::verify::Algorithm;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Claim;
 
-/// Base64url without padding for signatures. Bits after the last whole byte are ignored as Envoy
-/// does: a signature cut short fails as a signature, not as an encoding.
-const SIGNATURE: GeneralPurpose = GeneralPurpose::new(
+/// Base64url without padding. Bits after the last whole byte are ignored as Envoy does: what was
+/// changed or cut short there fails as a signature, not as an encoding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::RequireNone)
@@ -52,10 +52,9 @@ pub(super) struct Jwt {
 }
 
 impl Header {
-    /// Reads the first section of a token.
-    pub(super) fn parse(section: &[u8]) -> Result<Self, Failure> {
-        let header = decode(section).ok_or(Failure::HeaderBase64)?;
-        let header = json::object(&header).ok_or(Failure::HeaderJson)?;
+    /// Reads the decoded header of a token.
+    pub(super) fn parse(header: &[u8]) -> Result<Self, Failure> {
+        let header = json::object(header).ok_or(Failure::HeaderJson)?;
         let algorithm = header.member("alg").and_then(Claim::as_str);
         let algorithm = algorithm.ok_or(Failure::AlgorithmMissing)?;
         let algorithm = Algorithm::named(algorithm).ok_or(Failure::AlgorithmUnknown)?;
@@ -68,9 +67,12 @@ impl Jwt {
     /// Takes a token apart; the first check that fails says so.
     pub(super) fn parse(token: &[u8]) -> Result<Self, Failure> {
         let [header, payload, signature] = sections(token).ok_or(Failure::Form)?;
-        let header = Header::parse(header)?;
-        let payload = decode(payload).ok_or(Failure::PayloadBase64)?;
-        let claims = json::object(&payload).ok_or(Failure::PayloadJson)?;
+        let header = Section::decode(header).ok_or(Failure::HeaderBase64)?;
+        let mut is_strict = header.is_strict;
+        let header = Header::parse(&header.bytes)?;
+        let payload = Section::decode(payload).ok_or(Failure::PayloadBase64)?;
+        is_strict &= payload.is_strict;
+        let claims = json::object(&payload.bytes).ok_or(Failure::PayloadJson)?;
         let issuer = text(&claims, "iss", Failure::IssType)?;
         let subject = text(&claims, "sub", Failure::SubType)?;
         seconds(&claims, "iat", Failure::IatType, Failure::IatRange)?;
@@ -78,7 +80,10 @@ impl Jwt {
         let expires = seconds(&claims, "exp", Failure::ExpType, Failure::ExpRange)?;
         text(&claims, "jti", Failure::JtiType)?;
         let audiences = audiences(&claims)?;
-        let signature = decode_signature(signature).ok_or(Failure::SignatureBase64)?;
+        let signature = Section::decode_signature(signature).ok_or(Failure::SignatureBase64)?;
+        is_strict &= signature.is_strict;
+        // No signature is one of a token that is not written as it has to be.
+        let signature = if is_strict { signature.bytes } else { Vec::new() };
         let claims = Arc::new(claims);
         Ok(Self { header, issuer, subject, not_before, expires, audiences, claims, signature })
     }
@@ -115,14 +120,32 @@ pub(super) fn signed_part(token: &[u8]) -> &[u8] {
     &token[..end]
 }
 
-/// Decodes header or payload: base64url without padding (RFC 7515 2).
-pub(super) fn decode(section: &[u8]) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(section).ok()
+/// A decoded section.
+pub(super) struct Section {
+    pub(super) bytes: Vec<u8>,
+    /// Whether it is written as RFC 7515 2 has it. Envoy reads over blanks and unused bits; here they
+    /// only do not spoil the text of a refusal.
+    pub(super) is_strict: bool,
 }
 
-/// Decodes a signature.
-pub(super) fn decode_signature(section: &[u8]) -> Option<Vec<u8>> {
-    SIGNATURE.decode(section).ok()
+impl Section {
+    pub(super) fn decode(section: &[u8]) -> Option<Self> {
+        if let Ok(bytes) = URL_SAFE_NO_PAD.decode(section) {
+            return Some(Self { bytes, is_strict: true });
+        }
+        let filled: Vec<u8> = section.iter().copied().filter(|byte| !is_blank(*byte)).collect();
+        Some(Self { bytes: LENIENT.decode(filled).ok()?, is_strict: false })
+    }
+
+    /// Decodes a signature, in which unused bits are nobody's business.
+    pub(super) fn decode_signature(section: &[u8]) -> Option<Self> {
+        let is_strict = !section.iter().copied().any(is_blank);
+        Self::decode(section).map(|section| Self { is_strict, ..section })
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 fn text(object: &Claim, name: &str, wrong: Failure) -> Result<Option<Box<str>>, Failure> {

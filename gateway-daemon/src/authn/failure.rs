@@ -61,6 +61,12 @@ failures! {
 }
 
 impl Failure {
+    /// Which of two failures is told, this one being the later: the later one, unless it only says
+    /// that the token is of another issuer.
+    pub(super) fn after(self, earlier: Option<Self>) -> Self {
+        earlier.filter(|_| self == Self::Issuer).unwrap_or(self)
+    }
+
     /// What a token that fails so counts as against its source: only what nobody does who has a
     /// token of a known issuer, however old or for whatever else it may be.
     fn strike(self) -> Option<BanReason> {

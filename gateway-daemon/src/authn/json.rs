@@ -124,7 +124,7 @@ mod tests {
             let members: Vec<_> = (0..40).map(|at| format!("\"m{at}\":{at}")).collect();
             format!("{{{},\"{name}\":1}}", members.join(",")).into_bytes()
         };
-        let rows: [(&str, Vec<u8>, bool); 22] = [
+        let rows: [(&str, Vec<u8>, bool); 26] = [
             ("empty object", b"{}".to_vec(), true),
             ("white space around", b" {} \n".to_vec(), true),
             ("nested", br#"{"a":[{"b":null}]}"#.to_vec(), true),
@@ -142,6 +142,10 @@ mod tests {
             ("anything after", b"{} x".to_vec(), false),
             ("trailing comma", br#"{"a":1,}"#.to_vec(), false),
             ("single quotes", b"{'a':1}".to_vec(), false),
+            ("a name without quotes", b"{a:1}".to_vec(), false),
+            ("a raw line feed", b"{\"a\":\"\n\"}".to_vec(), false),
+            ("an escaped quote of the other kind", br#"{"a":"\'"}"#.to_vec(), false),
+            ("a long escape", br#"{"a":"\U00000041"}"#.to_vec(), false),
             ("comment", b"{/* */}".to_vec(), false),
             ("NaN", br#"{"a":NaN}"#.to_vec(), false),
             ("beyond a double", br#"{"a":1e309}"#.to_vec(), false),

@@ -32,7 +32,7 @@ use http::HeaderName;
 use self::cache::Accepted;
 use self::failure::Failure;
 use self::output::Reserved;
-use self::place::{Found, Place};
+use self::place::Spent;
 use self::rule::Rule;
 use crate::clock::UnixSeconds;
 use crate::model::identity::Identity;
@@ -47,19 +47,9 @@ pub struct Authenticator {
     id: u64,
     /// By issuer.
     rules: Vec<Rule>,
-    /// The places of all rules.
-    shared: Vec<Shared>,
-    /// [`Shared::place`] of each, for [`place::find`].
-    places: Vec<Place>,
     reserved: Reserved,
     /// Paths where tokens are not looked at.
     ignored: Vec<CountedPath>,
-}
-
-/// A place with the rules that read it.
-struct Shared {
-    place: Place,
-    readers: Vec<usize>,
 }
 
 /// A request whose tokens, if any, are all good.
@@ -84,8 +74,8 @@ pub struct Refusal {
 struct Pass {
     /// What the first token gives the request.
     accepted: Arc<Accepted>,
-    /// Where accepted tokens stood that the upstream must not see.
-    consumed: Vec<Place>,
+    /// Tokens that the upstream must not see.
+    spent: Spent,
 }
 
 impl Authenticator {
@@ -105,11 +95,8 @@ impl Authenticator {
         rules.sort_by(|a, b| a.issuer.cmp(&b.issuer));
         let (rules, notes): (Vec<_>, Vec<_>) =
             rules.iter().map(|rule| Rule::compile(rule, store)).unzip();
-        let shared = shared(&rules);
         let compiled = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            places: shared.iter().map(|s| s.place.clone()).collect(),
-            shared,
             reserved: Reserved::new(rules.iter().flat_map(|rule| rule.outputs.names())),
             rules,
             ignored,
@@ -139,12 +126,10 @@ impl Authenticator {
     ) -> Result<Authenticated, Refusal> {
         let pass = if self.ignores(view) { None } else { self.judge(view, now, cache)? };
         self.reserved.strip(view.headers_mut());
-        let Some(Pass { accepted, consumed }) = pass else {
+        let Some(Pass { accepted, spent }) = pass else {
             return Ok(Authenticated { identity: None });
         };
-        for place in consumed {
-            remove(view, &place)?;
-        }
+        spent.remove(view)?;
         for (name, value) in &accepted.headers {
             view.headers_mut().append(name.clone(), value.clone());
         }
@@ -158,119 +143,69 @@ impl Authenticator {
         now: UnixSeconds,
         cache: &mut TokenCache,
     ) -> Result<Option<Pass>, Failure> {
+        let mut spent = Spent::default();
         let mut failure = None;
-        for (position, rule) in self.rules.iter().enumerate() {
-            let found = place::find(&rule.places, view);
-            match self.by_rule(position, &found, now, cache) {
+        for position in 0..self.rules.len() {
+            match self.by_rule(position, view, &mut spent, now, cache) {
                 None => {}
-                Some(Ok(pass)) => return Ok(Some(pass)),
-                // The first failure that says more than "not my issuer" is the one to tell.
-                Some(Err(why)) => {
-                    failure = match failure {
-                        None | Some(Failure::Issuer) => Some(why),
-                        told => told,
-                    };
-                }
+                Some(Ok(accepted)) => return Ok(Some(Pass { accepted, spent })),
+                Some(Err(why)) => failure = Some(why.after(failure)),
             }
         }
-        let Some(failure) = failure else {
-            return Ok(None);
-        };
-        if self.rules.len() < 2 {
-            return Err(failure);
-        }
-        match self.by_issuers(view, now, cache) {
-            Ok(pass) => Ok(Some(pass)),
-            Err(why) if failure == Failure::Issuer => Err(why),
-            Err(_) => Err(failure),
+        match failure {
+            None => Ok(None),
+            Some(failure) if self.rules.len() < 2 => Err(failure),
+            Some(failure) => self.together(view, spent, failure, now, cache).map(Some),
         }
     }
 
-    /// Judges what one rule found; nothing found is no verdict. Of several bad tokens the last
+    /// No rule is satisfied by itself, but where rules share places they may be together: each by
+    /// what it finds beside the tokens that were good for some rule, and are `spent`.
+    fn together(
+        &self,
+        view: &RequestView,
+        mut spent: Spent,
+        failure: Failure,
+        now: UnixSeconds,
+        cache: &mut TokenCache,
+    ) -> Result<Pass, Failure> {
+        let mut last = None;
+        for position in 0..self.rules.len() {
+            match self.by_rule(position, view, &mut spent, now, cache) {
+                None => {}
+                Some(Ok(accepted)) => last = Some(accepted),
+                Some(Err(why)) => return Err(why.after(Some(failure))),
+            }
+        }
+        last.map(|accepted| Pass { accepted, spent }).ok_or(failure)
+    }
+
+    /// Judges what one rule finds; nothing found is no verdict. Of several bad tokens the last
     /// one is told.
     fn by_rule(
         &self,
         position: usize,
-        found: &[Found<'_>],
+        view: &RequestView,
+        spent: &mut Spent,
         now: UnixSeconds,
         cache: &mut TokenCache,
-    ) -> Option<Result<Pass, Failure>> {
+    ) -> Option<Result<Arc<Accepted>, Failure>> {
         let rule = &self.rules[position];
         let mut first = None;
-        for Found { token, .. } in found.iter().rev() {
-            let judge = |known: &mut _| rule.judge(position, token, known, now);
-            match cache.judge(self.id, token, now, judge) {
+        for found in place::find(&rule.places, view).iter().rev() {
+            let place = &rule.places[found.place];
+            if spent.holds(place, found.line) {
+                continue;
+            }
+            let judge = |known: &mut _| rule.judge(position, &found.token, known, now);
+            match cache.judge(self.id, &found.token, now, judge) {
                 Ok(accepted) => first = Some(accepted),
                 Err(failure) => return Some(Err(failure)),
             }
-        }
-        let consumed = |found: &Found<'_>| rule.places[found.place].clone();
-        let consumed = if rule.forward { Vec::new() } else { found.iter().map(consumed).collect() };
-        first.map(|accepted| Ok(Pass { accepted, consumed }))
-    }
-
-    /// Judges each token by the rules of its own issuer that read its place, as is needed where
-    /// several rules share places. All of them have to be good.
-    fn by_issuers(
-        &self,
-        view: &RequestView,
-        now: UnixSeconds,
-        cache: &mut TokenCache,
-    ) -> Result<Pass, Failure> {
-        let mut first = None;
-        let mut consumed = Vec::new();
-        for Found { place, token } in place::find(&self.places, view).iter().rev() {
-            let shared = &self.shared[*place];
-            let (position, accepted) = cache.judge(self.id, token, now, |known| {
-                let judge = |position: &usize| {
-                    let verdict = self.rules[*position].judge(*position, token, known, now);
-                    verdict.map(|accepted| (*position, accepted))
-                };
-                best(shared.readers.iter().map(judge))
-            })?;
-            first = Some(accepted);
-            if !self.rules[position].forward {
-                consumed.push(shared.place.clone());
+            if !rule.forward {
+                spent.add(place, found.line);
             }
         }
-        first.map(|accepted| Pass { accepted, consumed }).ok_or(Failure::Issuer)
-    }
-}
-
-/// The first success, else the first failure that says more than "not my issuer".
-fn best<T>(verdicts: impl Iterator<Item = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut failure = Failure::Issuer;
-    for verdict in verdicts {
-        match verdict {
-            Ok(success) => return Ok(success),
-            Err(why) if failure == Failure::Issuer => failure = why,
-            Err(_) => {}
-        }
-    }
-    Err(failure)
-}
-
-/// The places of all rules in order, each with its readers.
-fn shared(rules: &[Rule]) -> Vec<Shared> {
-    let places = rules.iter().flat_map(|rule| &rule.places).cloned().collect();
-    let readers = |place: &Place| {
-        let reads = |position: &usize| rules[*position].places.contains(place);
-        (0..rules.len()).filter(reads).collect()
-    };
-    place::in_order(places)
-        .into_iter()
-        .map(|place| Shared { readers: readers(&place), place })
-        .collect()
-}
-
-/// Removes an accepted token: the whole header, or every parameter of the name. Cookies stay.
-fn remove(view: &mut RequestView, place: &Place) -> Result<(), Refusal> {
-    match place {
-        Place::Header { name, .. } => {
-            view.headers_mut().remove(name);
-            Ok(())
-        }
-        Place::Param(name) => view.remove_param(name).map_err(|_| Failure::Form.into()),
-        Place::Cookie(_) => Ok(()),
+        first.map(Ok)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
 
+use super::failure::Failure;
 use crate::model::jwt::TokenPlaces;
 use crate::request::RequestView;
 
@@ -25,6 +26,8 @@ pub(super) enum Place {
 pub(super) struct Found<'r> {
     /// Position of its place.
     pub(super) place: usize,
+    /// Position of its line, where the place is a header.
+    pub(super) line: usize,
     pub(super) token: Cow<'r, [u8]>,
 }
 
@@ -44,18 +47,56 @@ pub(super) fn compile(places: &TokenPlaces) -> Vec<Place> {
 
 /// Sorts places and drops repeated ones.
 pub(super) fn in_order(mut places: Vec<Place>) -> Vec<Place> {
-    places.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    places.sort_by_cached_key(Place::rank);
     places.dedup();
     places
 }
 
 impl Place {
-    fn rank(&self) -> (u8, &str, &str) {
+    /// Envoy keeps headers by their name with the prefix behind it.
+    fn rank(&self) -> (u8, String) {
         match self {
-            Self::Header { name, prefix } => (0, name.as_str(), prefix),
-            Self::Param(name) => (1, name, ""),
-            Self::Cookie(name) => (2, name, ""),
+            Self::Header { name, prefix } => (0, format!("{name}{prefix}")),
+            Self::Param(name) => (1, name.to_string()),
+            Self::Cookie(name) => (2, name.to_string()),
         }
+    }
+}
+
+/// Tokens that were good, and that the upstream must not see: the line of a header, or a parameter.
+/// Cookies stay.
+#[derive(Default)]
+pub(super) struct Spent {
+    lines: Vec<(HeaderName, usize)>,
+    params: Vec<Arc<str>>,
+}
+
+impl Spent {
+    pub(super) fn add(&mut self, place: &Place, line: usize) {
+        match place {
+            Place::Header { name, .. } => self.lines.push((name.clone(), line)),
+            Place::Param(name) => self.params.push(Arc::clone(name)),
+            Place::Cookie(_) => {}
+        }
+    }
+
+    pub(super) fn holds(&self, place: &Place, line: usize) -> bool {
+        match place {
+            Place::Header { name, .. } => self.lines.iter().any(|(n, l)| n == name && *l == line),
+            Place::Param(name) => self.params.contains(name),
+            Place::Cookie(_) => false,
+        }
+    }
+
+    /// Removes them: whole headers, and every parameter of a name.
+    pub(super) fn remove(self, view: &mut RequestView) -> Result<(), Failure> {
+        for (name, _) in self.lines {
+            view.headers_mut().remove(name);
+        }
+        for name in self.params {
+            view.remove_param(&name).map_err(|_| Failure::Form)?;
+        }
+        Ok(())
     }
 }
 
@@ -65,20 +106,20 @@ pub(super) fn find<'r>(places: &[Place], view: &'r RequestView) -> Vec<Found<'r>
     for (place, content) in places.iter().enumerate() {
         match content {
             Place::Header { name, prefix } => {
-                for line in view.headers().get_all(name) {
-                    if let Some(token) = after(line.as_bytes(), prefix.as_bytes()) {
-                        found.push(Found { place, token: Cow::Borrowed(token) });
+                for (line, value) in view.headers().get_all(name).iter().enumerate() {
+                    if let Some(token) = after(value.as_bytes(), prefix.as_bytes()) {
+                        found.push(Found { place, line, token: Cow::Borrowed(token) });
                     }
                 }
             }
             Place::Param(name) => {
                 if let Some(token) = view.param(name) {
-                    found.push(Found { place, token });
+                    found.push(Found { place, line: 0, token });
                 }
             }
             Place::Cookie(name) => {
                 if let Some(token) = cookie(view, name.as_bytes()) {
-                    found.push(Found { place, token: Cow::Borrowed(token) });
+                    found.push(Found { place, line: 0, token: Cow::Borrowed(token) });
                 }
             }
         }
@@ -86,20 +127,28 @@ pub(super) fn find<'r>(places: &[Place], view: &'r RequestView) -> Vec<Found<'r>
     found
 }
 
-/// What follows the first occurrence of the prefix, blanks at both ends trimmed.
+/// What follows the first occurrence of the prefix, up to what may begin a token. Without a prefix
+/// the whole value. Blanks at the end are no part of it.
 fn after<'v>(value: &'v [u8], prefix: &[u8]) -> Option<&'v [u8]> {
+    if prefix.is_empty() {
+        return Some(value.trim_ascii());
+    }
     let at = memchr::memmem::find(value, prefix)?;
-    Some(value[at + prefix.len()..].trim_ascii())
+    let rest = &value[at + prefix.len()..];
+    let start = rest.iter().position(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
+    Some(rest[start.unwrap_or(rest.len())..].trim_ascii_end())
 }
 
-/// The first cookie of this name, surrounding quotes dropped (RFC 6265 4.1.1).
+/// The first cookie of this name, surrounding quotes dropped (RFC 6265 4.1.1). Blanks before a name
+/// are no part of it; those around `=` are, and name another cookie or spoil the token.
 fn cookie<'r>(view: &'r RequestView, name: &[u8]) -> Option<&'r [u8]> {
     let lines = view.headers().get_all(COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let value = pairs
         .filter_map(|pair| {
+            let start = pair.iter().position(|byte| *byte != b' ')?;
             let equals = memchr::memchr(b'=', pair)?;
-            Some((pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii()))
+            Some((pair.get(start..equals)?, &pair[equals + 1..]))
         })
         .find(|(key, _)| *key == name)?
         .1;

@@ -30,6 +30,20 @@ fn every_algorithm_is_accepted_by_its_own_key_only() {
     }
 }
 
+/// Envoy lets the key decide where the token names an algorithm of another kind.
+#[test]
+fn a_key_judges_by_the_algorithm_that_the_token_names() {
+    for key in ["RS256", "ES256", "EdDSA", "HS256"] {
+        let authenticator = compile(vec![rule(&jwks(&[jwk(key, "")]))]);
+        for named in ["RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS512"] {
+            let header = format!(r#"{{"alg":"{named}"}}"#);
+            let token = token_by(&header, CLAIMS, |message| sign(key, message));
+            let accepted = refusal(&authenticator, &token).is_none();
+            assert_eq!(accepted, named == key, "{named} in a token of {key}");
+        }
+    }
+}
+
 #[test]
 fn unsigned_tokens_are_refused_in_every_spelling() {
     let authenticator = compile(vec![rule(&jwks(&[jwk("RS256", "")]))]);
@@ -255,6 +269,53 @@ fn shapes_that_are_no_token_are_refused_before_anything_else() {
     ];
     for (name, token, text) in rows {
         assert_eq!(refusal(&authenticator, &token), Some(text), "{name}");
+    }
+}
+
+/// What is signed is the text of the sections, so that there is no second way to write them.
+#[test]
+fn sections_are_written_in_one_way() {
+    let authenticator = compile(vec![rule(&jwks(&[jwk("HS256", "")]))]);
+    let header = base64(r#"{"alg":"HS256" }"#);
+    let payload = base64(r#"{"iss":"https://a.test"}  "#);
+    assert!(header.len() % 4 == 2 && payload.len() % 4 == 3, "there are unused bits");
+    let signed = |message: String| {
+        let signature = base64(sign("HS256", message.as_bytes()));
+        format!("{message}.{signature}")
+    };
+    let loose = |text: &str| {
+        let (rest, last) = text.split_at(text.len() - 1);
+        format!("{rest}{}", char::from(last.as_bytes()[0] + 1))
+    };
+    let good = signed(format!("{header}.{payload}"));
+    let rows = [
+        ("as it is", good.clone(), None),
+        ("unused bits of the header", signed(format!("{}.{payload}", loose(&header))), Some(FAILS)),
+        (
+            "unused bits of the payload",
+            signed(format!("{header}.{}", loose(&payload))),
+            Some(FAILS),
+        ),
+        ("unused bits of the signature", loose(&good), None),
+        (
+            "a blank in the header",
+            signed(format!("{} {}.{payload}", &header[..4], &header[4..])),
+            Some(FAILS),
+        ),
+        ("a blank in the payload", signed(format!("{header}.{payload} ")), Some(FAILS)),
+        (
+            "a line feed in the signature",
+            format!("{}\n{}", &good[..good.len() - 4], &good[good.len() - 4..]),
+            Some(FAILS),
+        ),
+    ];
+    for (name, token, expected) in rows {
+        // Not as a header, which carries no line feed.
+        let mut cache = crate::authn::TokenCache::default();
+        let escaped = token.replace(' ', "%20").replace('\n', "%0a");
+        let mut view = super::mint::view(&format!("/?access_token={escaped}"), &[]);
+        let verdict = authenticator.authenticate(&mut view, super::mint::NOW, &mut cache);
+        assert_eq!(verdict.err().map(|refusal| refusal.text), expected, "{name}");
     }
 }
 

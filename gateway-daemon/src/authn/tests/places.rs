@@ -57,7 +57,11 @@ fn what_is_no_token_passes_untouched() {
 fn the_prefix_is_found_anywhere_and_the_rest_is_the_token() {
     let authenticator = compile(vec![rule_of("a")]);
     let alice = of("a", "alice");
-    for value in [format!("Basic x, Bearer {alice}"), format!("Bearer   {alice}")] {
+    for value in [
+        format!("Basic x, Bearer {alice}"),
+        format!("Bearer   {alice}"),
+        format!("Bearer ,={alice}"),
+    ] {
         let mut view = view("/", &[("authorization", &value)]);
         assert_eq!(run(&authenticator, &mut view), Ok(Some("alice".to_owned())), "{value}");
         assert!(!view.headers().contains_key("authorization"), "removed whole");
@@ -70,6 +74,15 @@ fn the_prefix_is_found_anywhere_and_the_rest_is_the_token() {
         ],
     );
     assert_eq!(run(&authenticator, &mut twice), Err(FORM.to_owned()), "two Authorization lines");
+    for (value, text) in [
+        ("Bearer \"TOKEN\"", "Jwt signature is an invalid Base64url encoded"),
+        ("Bearer TOKEN;x", "Jwt signature is an invalid Base64url encoded"),
+        ("Bearer TOKEN x", "Jwt verification fails"),
+        ("Bearer !!", FORM),
+    ] {
+        let mut view = view("/", &[("authorization", &value.replace("TOKEN", &alice))]);
+        assert_eq!(run(&authenticator, &mut view), Err(text.to_owned()), "{value}");
+    }
 }
 
 #[test]
@@ -99,6 +112,31 @@ fn places_are_read_in_order_and_every_token_counts() {
     assert_eq!(run(&authenticator, &mut bad), Err(FORM.to_owned()), "an empty parameter");
     let mut default = view("/", &[("authorization", &format!("Bearer {alice}"))]);
     assert_eq!(run(&authenticator, &mut default), Ok(None), "the default places are off");
+}
+
+#[test]
+fn a_cookie_is_read_to_the_letter() {
+    let mut cookies = rule_of("a");
+    cookies.places.cookies = vec!["sid".into()];
+    let authenticator = compile(vec![cookies]);
+    let alice = of("a", "alice");
+    let rows = [
+        ("a=1;  sid=TOKEN", Ok(Some("alice"))),
+        ("sid=\"TOKEN\"; b", Ok(Some("alice"))),
+        ("SID=x; sid; sid=TOKEN; sid=x", Ok(Some("alice"))),
+        ("sid = TOKEN", Ok(None)),
+        ("a=1,sid=TOKEN", Ok(None)),
+        ("a=1;\tsid=TOKEN", Ok(None)),
+        ("sid= TOKEN", Err("Jwt verification fails")),
+        ("sid=TOKEN ; a=1", Err("Jwt verification fails")),
+        ("sid=\"TOKEN", Err("Jwt header is an invalid Base64url encoded")),
+        ("sid=", Err(FORM)),
+    ];
+    for (value, expected) in rows {
+        let mut view = view("/", &[("cookie", &value.replace("TOKEN", &alice))]);
+        let expected = expected.map(|s| s.map(str::to_owned)).map_err(str::to_owned);
+        assert_eq!(run(&authenticator, &mut view), expected, "{value}");
+    }
 }
 
 #[test]
@@ -155,6 +193,63 @@ fn in_shared_places_each_token_is_judged_by_its_own_issuer() {
     assert_eq!(run(&expired, &bob), Err("Jwt is expired".to_owned()));
     assert_eq!(run(&bob, &expired), Err("Jwt is expired".to_owned()));
     assert_eq!(run(&alice, &of("c", "x")), Err("Jwt issuer is not configured".to_owned()));
+}
+
+#[test]
+fn a_token_that_stays_counts_for_every_rule_that_reads_it() {
+    let forwarding = |issuer: &str| JwtRule { forward_original_token: true, ..rule_of(issuer) };
+    let target = format!("/?access_token={}", of("b", "bob"));
+    let bearer = format!("Bearer {}", of("a", "alice"));
+    let run = |rules: Vec<JwtRule>| {
+        let mut view = view(&target, &[("authorization", &bearer)]);
+        let verdict = run(&compile(rules), &mut view);
+        verdict.map(|subject| (subject.unwrap(), view.path_and_query().to_string()))
+    };
+    let unknown = || Err("Jwt issuer is not configured".to_owned());
+    assert_eq!(run(vec![rule_of("a"), rule_of("b")]), Ok(("alice".to_owned(), "/".to_owned())));
+    assert_eq!(run(vec![forwarding("a"), rule_of("b")]), unknown());
+    assert_eq!(run(vec![rule_of("a"), forwarding("b")]), unknown());
+    assert_eq!(run(vec![forwarding("a"), forwarding("b")]), unknown());
+}
+
+#[test]
+fn a_good_line_takes_no_bad_one_with_it() {
+    let mut own = rule_of("a");
+    own.places.headers = vec![header("x-a", "")];
+    let authenticator = compile(vec![own, rule_of("b")]);
+    let expired = token("HS256", r#"{"iss":"https://a.test","sub":"alice","exp":1}"#);
+    let alice = of("a", "alice");
+    for lines in [[&alice, &expired], [&expired, &alice]] {
+        let mut view = view("/", &lines.map(|line| ("x-a", line.as_str())));
+        assert_eq!(run(&authenticator, &mut view), Err("Jwt is expired".to_owned()));
+    }
+}
+
+/// Of several refusals the last rule's is told, for what it is worth.
+#[test]
+fn the_last_refusal_is_told_unless_it_is_about_the_issuer() {
+    let place = |issuer: &str, name: &'static str| {
+        let mut rule = rule_of(issuer);
+        rule.places.headers = vec![header(name, "")];
+        rule
+    };
+    let authenticator = compile(vec![place("a", "x-a"), place("b", "x-b"), place("c", "x-c")]);
+    let expired =
+        |issuer: &str| token("HS256", &format!(r#"{{"iss":"https://{issuer}.test","exp":1}}"#));
+    let odd = token("HS256", r#"{"iss":"https://b.test","sub":1}"#);
+    let (unknown, sub) =
+        ("Jwt issuer is not configured", "Jwt payload [sub] field is not a string");
+    let rows = [
+        // What fails first in the second round is told: the first rule's, if it says anything.
+        (expired("a"), odd.clone(), "junk".to_owned(), "Jwt is expired"),
+        (of("z", "x"), odd.clone(), "junk".to_owned(), FORM),
+        (of("z", "x"), odd, of("z", "y"), sub),
+        (of("z", "x"), of("z", "y"), of("a", "x"), unknown),
+    ];
+    for (a, b, c, text) in rows {
+        let mut view = view("/", &[("x-a", &a), ("x-b", &b), ("x-c", &c)]);
+        assert_eq!(run(&authenticator, &mut view), Err(text.to_owned()));
+    }
 }
 
 #[test]

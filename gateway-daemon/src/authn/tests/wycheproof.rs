@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::authn::claims::{Header, decode, decode_signature, sections};
+use crate::authn::claims::{Header, Section, sections};
 use crate::authn::keys::KeySet;
 use crate::model::jwt::KeySource;
 
@@ -59,9 +59,12 @@ fn accepts(keys: &KeySet, token: &str) -> bool {
     let Some([header, payload, signature]) = sections(token.as_bytes()) else {
         return false;
     };
-    match (Header::parse(header), decode(payload), decode_signature(signature)) {
-        (Ok(header), Some(_), Some(signature)) => {
-            keys.verify(&header, token.as_bytes(), &signature).is_ok()
+    let (header, payload) = (Section::decode(header), Section::decode(payload));
+    let (Some(header), Some(payload)) = (header, payload) else { return false };
+    match (Header::parse(&header.bytes), Section::decode_signature(signature)) {
+        (Ok(parsed), Some(signature)) => {
+            let is_strict = header.is_strict && payload.is_strict && signature.is_strict;
+            is_strict && keys.verify(&parsed, token.as_bytes(), &signature.bytes).is_ok()
         }
         _ => false,
     }
