@@ -189,3 +189,22 @@ fn upstreams_of_both_protocols_see_claims_as_the_policy_says() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn trailers_cannot_spoof_claims() -> Result<()> {
+    let setting = setting()?;
+    let key = SigningKey::new("k")?;
+    setting.manifests.write("claims.yaml", &policies(&key))?;
+    let request = "POST /x HTTP/1.1\r\nHost: a\r\nTrailer: x-groups, x-kept\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Groups: spoofed\r\n\
+                   x_groups: spoofed\r\nAuthorization: spoofed\r\nX-Kept: 1\r\n\r\n";
+    let seen = setting.daemon.until("the new policies", || {
+        setting.origin.take();
+        setting.exchange(request).ok()?;
+        let seen = setting.origin.take().pop()?;
+        seen.values("trailer:x-groups").is_empty().then_some(seen)
+    })?;
+    assert_eq!(seen.values("trailer:x-kept"), ["1"], "{seen:?}");
+    assert!(!seen.headers.iter().any(|(_, value)| value == "spoofed"), "{seen:?}");
+    Ok(())
+}

@@ -5,17 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_common::path::{PathSlot, mark};
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
-use super::http;
-use super::stream::Socket;
+use super::forward;
+use super::http as stage;
+use super::stream::{Socket, Stream};
 use super::tls;
 use super::worker::{Closed, Worker};
-use crate::clock;
+use crate::clock::Moment;
 use crate::counters::{ConnectionEnd, Place};
 use crate::model::listener::Protocol;
 use crate::model::reason::Reason;
@@ -59,13 +61,14 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     match accepted.port.protocol {
         Protocol::Http => {
             let Accepted { socket, connection, .. } = &accepted;
-            http::serve_clear(&worker, socket.clone(), connection).await;
+            stage::serve_clear(&worker, socket.clone(), connection).await;
         }
         Protocol::Https => {
             task.ends(ConnectionEnd::HandshakeFailed);
             let Some(session) = tls::shake(&worker, &accepted).await else { return };
             task.ends(ConnectionEnd::Served);
-            http::serve_tls(&worker, session.stream, &accepted.connection, session.h2).await;
+            let stream = Stream::Tls(Box::new(session.stream));
+            stage::serve_tls(&worker, stream, &accepted.connection, session.h2).await;
         }
     }
 }
@@ -88,7 +91,7 @@ impl Accepted {
             Protocol::Http => Scheme::Http,
             Protocol::Https => Scheme::Https,
         };
-        let socket = Socket(Rc::new(stream));
+        let socket = Socket::new(stream);
         let meta = ConnMeta {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local,
@@ -104,11 +107,13 @@ impl Accepted {
 #[derive(Debug)]
 pub(super) struct Connection {
     meta: RefCell<Rc<ConnMeta>>,
+    /// The peer's address, as upstreams are told it.
+    peer: HeaderValue,
     socket: Socket,
     marks: bool,
     marked: Cell<u32>,
-    last_activity: Cell<Instant>,
-    in_head: Cell<Option<Instant>>,
+    last_activity: Cell<Moment>,
+    in_head: Cell<Option<Moment>>,
     in_flight: Cell<u32>,
     requests: Cell<u64>,
     framing_refusal: Cell<Option<Reason>>,
@@ -117,8 +122,9 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(worker: &Worker, socket: Socket, meta: ConnMeta, place: Place) -> Self {
-        let now = clock::monotonic();
+        let now = Moment::now();
         Self {
+            peer: forward::peer(&meta),
             meta: RefCell::new(Rc::new(meta)),
             socket,
             marks: worker.marks(),
@@ -137,9 +143,9 @@ impl Connection {
         Rc::clone(&self.meta.borrow())
     }
 
-    /// The client's socket.
-    pub(super) fn socket(&self) -> Socket {
-        self.socket.clone()
+    /// The peer's address, as upstreams are told it.
+    pub(super) fn peer(&self) -> HeaderValue {
+        self.peer.clone()
     }
 
     /// Notes the server name of the handshake.
@@ -150,7 +156,7 @@ impl Connection {
 
     /// Bytes moved.
     pub(super) fn touch(&self) {
-        self.last_activity.set(clock::monotonic());
+        self.last_activity.set(Moment::now());
     }
 
     /// Bytes moved on HTTP/2: without a request they are PING, SETTINGS and the like, which keep no
@@ -198,18 +204,18 @@ impl Connection {
         self.in_head.get().is_some()
     }
 
-    /// The framing screen refused the stream.
+    /// The framing of a request's body is broken.
     pub(super) fn refuse_framing(&self, reason: Reason) {
         self.framing_refusal.set(Some(reason));
     }
 
-    /// Why the framing screen refused the stream, if it did.
+    /// What is wrong with the framing, if something is.
     pub(super) fn framing_refusal(&self) -> Option<Reason> {
         self.framing_refusal.get()
     }
 
     /// When the connection has waited long enough.
-    pub(super) fn deadline(&self, limits: &Limits) -> Instant {
+    pub(super) fn deadline(&self, limits: &Limits) -> Moment {
         if self.in_flight.get() > 0 {
             return self.last_activity.get() + limits.stream_idle_timeout;
         }
@@ -227,7 +233,7 @@ impl Connection {
             return;
         }
         self.marked.set(wanted);
-        if let Err(error) = socket2::SockRef::from(&*self.socket.0).set_mark(wanted) {
+        if let Err(error) = socket2::SockRef::from(&*self.socket.get()).set_mark(wanted) {
             debug!(%error, "cannot mark a socket; its wire bytes count under no path");
         }
     }

@@ -6,14 +6,83 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::count::{RequestRecord, Upload};
 use super::ext_authz::Replay;
-use super::upstream::Lease;
+use super::http1;
+use super::route::Reserved;
 use crate::clock;
 use crate::model::reason::Reason;
+
+/// A body as its peer sends it: a request's from a client, or a response's from an upstream.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// There is none.
+    Nothing,
+    /// Of a client that speaks HTTP/1.
+    Client(http1::server::Body),
+    /// Of an upstream that speaks HTTP/1.
+    Upstream(Box<http1::client::Body>),
+    /// Of either over HTTP/2.
+    Http2(hyper::body::Incoming),
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Broke;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
+        match self.get_mut() {
+            Self::Nothing => Poll::Ready(None),
+            Self::Client(body) => body.poll_frame(cx),
+            Self::Upstream(body) => body.poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Broke::Http2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Client(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// How a message broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broke {
+    /// The peer closed before its end.
+    #[error("closed before the end of the message")]
+    Short,
+    /// It is not as long as it was said to be.
+    #[error("the body does not have the length that it was said to have")]
+    Length,
+    /// Its framing makes no sense.
+    #[error("the body's framing is broken")]
+    Framing,
+    /// The connection broke.
+    #[error("the connection broke")]
+    Io(#[from] std::io::Error),
+    /// The HTTP/2 stream or its connection broke.
+    #[error("HTTP/2 broke")]
+    Http2(#[source] hyper::Error),
+}
 
 /// A request body on its way upstream.
 #[derive(Debug)]
@@ -30,6 +99,8 @@ pub(super) enum RequestBody {
         incoming: Incoming,
         /// How it goes, for the record.
         upload: Rc<Upload>,
+        /// What its trailers may not say.
+        reserved: Option<Reserved>,
     },
 }
 
@@ -39,7 +110,17 @@ impl RequestBody {
         if incoming.is_end_stream() {
             Self::Empty
         } else {
-            Self::Streaming { incoming, upload: record.upload() }
+            Self::Streaming { incoming, upload: record.upload(), reserved: None }
+        }
+    }
+
+    /// Keeps names that only the gateway writes out of its trailers: servers may take those for
+    /// headers.
+    pub(super) fn reserve(&mut self, names: Reserved) {
+        match self {
+            Self::Streaming { reserved, .. } => *reserved = Some(names),
+            Self::Replayed(replay) => replay.reserve(names),
+            Self::Empty | Self::Full(_) => {}
         }
     }
 
@@ -51,20 +132,23 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broke;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Replayed(replay) => replay.poll_frame(cx),
-            Self::Streaming { incoming, upload } => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                match &frame {
+            Self::Streaming { incoming, upload, reserved } => {
+                let mut frame = ready!(Pin::new(incoming).poll_frame(cx));
+                match &mut frame {
                     Some(Ok(frame)) => {
+                        if let Some(reserved) = reserved {
+                            reserved.strip(frame);
+                        }
                         upload.bytes.set(upload.bytes.get() + data_length(frame));
                         upload.last.set(clock::monotonic());
                     }
@@ -113,8 +197,6 @@ impl ResponseBody {
 pub(super) struct UpstreamBody {
     incoming: Incoming,
     record: RequestRecord,
-    /// The upstream connection; given back when the body is complete.
-    lease: Option<Lease>,
     stall: Option<Pin<Box<Sleep>>>,
     stall_after: Duration,
 }
@@ -124,16 +206,13 @@ impl UpstreamBody {
     pub(super) fn stream(
         incoming: Incoming,
         mut record: RequestRecord,
-        lease: Lease,
         stall_after: Duration,
     ) -> ResponseBody {
         if incoming.is_end_stream() {
-            lease.give_back();
             record.complete();
             return ResponseBody::Full(None);
         }
-        let lease = Some(lease);
-        ResponseBody::Upstream(Box::new(Self { incoming, record, lease, stall: None, stall_after }))
+        ResponseBody::Upstream(Box::new(Self { incoming, record, stall: None, stall_after }))
     }
 
     fn poll_frame(
@@ -145,7 +224,7 @@ impl UpstreamBody {
                 self.stall = None;
                 self.record.add_response_bytes(data_length(&frame));
                 if self.incoming.is_end_stream() {
-                    self.complete();
+                    self.record.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -154,17 +233,10 @@ impl UpstreamBody {
                 Poll::Ready(Some(Err(BodyError::Upstream(error))))
             }
             Poll::Ready(None) => {
-                self.complete();
+                self.record.complete();
                 Poll::Ready(None)
             }
             Poll::Pending => self.poll_stall(cx),
-        }
-    }
-
-    fn complete(&mut self) {
-        self.record.complete();
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
         }
     }
 
@@ -186,7 +258,7 @@ impl UpstreamBody {
 pub(super) enum BodyError {
     /// The upstream's connection or framing broke.
     #[error("the upstream broke off its response")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Broke),
     /// The upstream stopped sending.
     #[error("the upstream stopped in the middle of its response")]
     Stalled,

@@ -65,6 +65,7 @@ pub(super) struct Facts {
     /// The providers that were asked.
     pub(super) ext_authz: Vec<(ObjectRef, CheckOutcome)>,
     pub(super) upstream: Option<SocketAddr>,
+    pub(super) forwarded: Option<Instant>,
     pub(super) upstream_wait: Option<Duration>,
 }
 

@@ -8,6 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Request, Response, Uri, Version};
 
+use super::accept::Connection;
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::count::{RequestRecord, Upload};
 use super::respond::Unanswered;
@@ -27,38 +28,39 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// Forwards a permitted request and gives the upstream's answer.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
-    conn: &ConnMeta,
+    conn: &Connection,
     permit: Permit,
     routed: Routed,
-    body: RequestBody,
+    mut body: RequestBody,
     mut record: RequestRecord,
 ) -> Result<Response<ResponseBody>, Unanswered> {
     let Routed { view, place } = routed;
+    body.reserve(place.reserved());
     let Some(rule) = place.rule() else { return Err(record.unanswered(Reason::NoRoute)) };
     let upstream = match upstream::choose(worker.pool(), &rule.backends) {
         Ok(upstream) => upstream,
         Err(reason) => return Err(record.unanswered(reason)),
     };
-    let head = upstream_head(permit, view, conn, upstream.protocol);
+    record.note(|facts| facts.forwarded = Some(clock::monotonic()));
+    let head = upstream_head(permit, view, &conn.meta(), conn.peer(), upstream.protocol);
     let request = upstream_request(head, upstream.protocol, body);
-    let sent = clock::monotonic();
     let limits = worker.limits();
     let exchange = upstream::exchange(worker, upstream, request);
     let answered = within(limits.upstream_timeout, &record.upload(), exchange).await;
-    let (response, lease) = match answered {
+    let (response, endpoint) = match answered {
         Ok(answered) => answered,
         Err(reason) => return Err(record.unanswered(reason)),
     };
     record.note(|facts| {
-        facts.upstream = Some(lease.endpoint());
-        facts.upstream_wait = Some(clock::monotonic() - sent);
+        facts.upstream = Some(endpoint);
+        facts.upstream_wait = facts.forwarded.map(|since| clock::monotonic() - since);
     });
     let (mut parts, incoming) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     record.answering(parts.status, true);
-    let body = UpstreamBody::stream(incoming, record, lease, limits.stream_idle_timeout);
+    let body = UpstreamBody::stream(incoming, record, limits.stream_idle_timeout);
     Ok(Response::from_parts(parts, body))
 }
 
@@ -67,13 +69,14 @@ pub(super) fn upstream_head(
     _permit: Permit,
     view: RequestView,
     conn: &ConnMeta,
+    peer: HeaderValue,
     protocol: UpstreamProtocol,
 ) -> UpstreamHead {
     let mut head = view.into_upstream();
     if protocol == UpstreamProtocol::H2c && head.te_trailers {
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    forwarding_headers(&mut head.headers, conn);
+    forwarding_headers(&mut head.headers, conn, peer);
     head
 }
 
@@ -134,12 +137,10 @@ fn h2_uri(target: PathAndQuery, headers: &mut HeaderMap) -> Uri {
 
 /// Tells the upstream who asked. No proxy in front of us is trusted, so that what the client says
 /// of itself in these headers is replaced, not extended.
-pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta) {
+pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta, peer: HeaderValue) {
     headers.remove(header::FORWARDED);
     headers.remove(header::EXPECT); // answered by us
-    if let Ok(peer) = HeaderValue::try_from(conn.peer.ip().to_string()) {
-        headers.insert(X_FORWARDED_FOR, peer);
-    }
+    headers.insert(X_FORWARDED_FOR, peer);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme.as_str()));
     match headers.get(header::HOST).cloned() {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),
@@ -147,8 +148,18 @@ pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta) {
     };
 }
 
+/// The peer's address, as upstreams are told it.
+pub(super) fn peer(conn: &ConnMeta) -> HeaderValue {
+    // An address is made of characters that a header may have.
+    HeaderValue::try_from(conn.peer.ip().to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 /// Takes an upstream's own hop-by-hop headers off its response (RFC 9110 7.6.1).
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -159,14 +170,20 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
 }

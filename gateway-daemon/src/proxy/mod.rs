@@ -12,8 +12,8 @@ mod body;
 mod count;
 mod ext_authz;
 mod forward;
-mod framing;
 mod http;
+mod http1;
 mod respond;
 mod route;
 mod stream;
@@ -24,11 +24,10 @@ mod worker;
 
 use std::rc::Rc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use self::accept::Connection;
-use self::body::{RequestBody, ResponseBody};
+use self::body::{Incoming, RequestBody, ResponseBody};
 use self::count::RequestRecord;
 use self::ext_authz::{Consulted, Reply};
 use self::respond::{Asked, Rejection, Unanswered};
@@ -52,7 +51,7 @@ async fn answer(
     let decided = decide(worker, conn, request, &mut record, &mut reply).await;
     let result = match decided {
         Ok((permit, routed, body)) => {
-            forward::forward(worker, &conn.meta(), permit, routed, body, record).await
+            forward::forward(worker, conn, permit, routed, body, record).await
         }
         Err(rejection) => Err(Unanswered { record, rejection }),
     };

@@ -206,6 +206,7 @@ impl Rejection {
                 | Reason::AmbiguousFraming
                 | Reason::HostInvalid
                 | Reason::HeadTooLarge
+                | Reason::HeadTimeout
         )
     }
 }
@@ -298,6 +299,11 @@ pub(super) fn respond(
     record.answering(status, false);
     record.refuse(rejection.reason);
     response
+}
+
+/// The response to what could not be read as a request; closes its record.
+pub(super) fn respond_unread(unanswered: Unanswered, conn: &Connection) -> Response<ResponseBody> {
+    respond(unanswered, conn, Asked { head: false, grpc: false })
 }
 
 /// `Bearer realm="…", error="invalid_token"` (RFC 6750 3). A quote or backslash cannot stand in the

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hyper::body::Frame;
+
 use super::count::RequestRecord;
 use super::respond::Rejection;
 use crate::model::listener::GatewayIndex;
@@ -66,6 +69,11 @@ impl Place {
         &self.snapshot.gateways[self.gateway.0]
     }
 
+    /// The names of headers that only its Gateway writes.
+    pub(super) fn reserved(&self) -> Reserved {
+        Reserved { snapshot: Arc::clone(&self.snapshot), gateway: self.gateway }
+    }
+
     /// The rule that matched; none is answered by `forward`.
     pub(super) fn rule(&self) -> Option<&RouteRule> {
         self.rule.map(|at| self.snapshot.routes.rule(at))
@@ -74,6 +82,32 @@ impl Place {
     /// The route that matched and the position of its rule.
     pub(super) fn route(&self) -> Option<(&ObjectRef, usize)> {
         self.rule.map(|at| self.snapshot.routes.name(at))
+    }
+}
+
+/// The names of headers that only a Gateway writes: clients cannot send them, as trailers neither.
+#[derive(Clone)]
+pub(super) struct Reserved {
+    snapshot: Arc<Snapshot>,
+    gateway: GatewayIndex,
+}
+
+impl Reserved {
+    /// Takes them out of trailers.
+    pub(super) fn strip(&self, frame: &mut Frame<Bytes>) {
+        let Some(trailers) = frame.trailers_mut() else { return };
+        let authenticator = &self.snapshot.gateways[self.gateway.0].authenticator;
+        let names: Vec<_> =
+            trailers.keys().filter(|name| authenticator.reserves(name)).cloned().collect();
+        for name in names {
+            trailers.remove(name);
+        }
+    }
+}
+
+impl std::fmt::Debug for Reserved {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Reserved").finish_non_exhaustive()
     }
 }
 

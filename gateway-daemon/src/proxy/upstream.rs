@@ -7,15 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use super::body::RequestBody;
+use super::body::{Incoming, RequestBody};
 use super::http::LocalExecutor;
+use super::http1::client::{Connection, Failed, Outgoing, exchange as exchange_http1};
 use super::worker::Worker;
 use crate::clock;
 use crate::model::backend::{Backend, BackendTarget, Upstream, UpstreamProtocol};
@@ -39,57 +39,20 @@ struct Idle {
     since: Instant,
 }
 
-/// The sending half of an upstream connection.
+/// What the next request goes out by.
 enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    /// A connection that it has to itself.
+    Http1(Connection),
+    /// A share in a connection.
     H2(http2::SendRequest<RequestBody>),
 }
 
 impl Sender {
-    fn is_closed(&self) -> bool {
+    fn is_usable(&self) -> bool {
         match self {
-            Self::Http1(sender) => sender.is_closed(),
-            Self::H2(sender) => sender.is_closed(),
+            Self::Http1(connection) => connection.is_quiet(),
+            Self::H2(sender) => !sender.is_closed(),
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.is_ready(),
-            Self::H2(sender) => sender.is_ready(),
-        }
-    }
-
-    async fn try_send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::H2(sender) => sender.try_send_request(request).await,
-        }
-    }
-}
-
-/// An upstream connection while a request uses it. Dropped, it closes (HTTP/1) or is forgotten;
-/// given back, it serves the next request.
-pub(super) struct Lease {
-    worker: Rc<Worker>,
-    endpoint: SocketAddr,
-    protocol: UpstreamProtocol,
-    sender: Option<Sender>,
-}
-
-impl Lease {
-    /// The endpoint's address.
-    pub(super) fn endpoint(&self) -> SocketAddr {
-        self.endpoint
-    }
-
-    /// The response is complete: the connection may serve another request.
-    pub(super) fn give_back(mut self) {
-        let Some(sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
-        self.worker.pool().put(self.endpoint, self.protocol, sender);
     }
 }
 
@@ -124,59 +87,108 @@ pub(super) fn by_weight(
     Err(Reason::BackendUnresolved)
 }
 
-/// Sends a request to an endpoint of `upstream` and waits for the head of its response.
+/// Sends a request to an endpoint of `upstream` and waits for the head of its response; gives the
+/// endpoint too.
 ///
-/// Another endpoint, or a fresh connection, is tried only while nothing of the request has been
-/// sent.
+/// Another endpoint is tried while nobody could be connected to, and another connection where the
+/// upstream closed the one that was idle: if nothing was written of the request, or if asking twice
+/// does no harm and nothing was answered (RFC 9112 9.3.1).
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
     upstream: &Upstream,
-    mut request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, Lease), Reason> {
+    request: Request<RequestBody>,
+) -> Result<(Response<Incoming>, SocketAddr), Reason> {
     if upstream.endpoints.is_empty() {
         return Err(Reason::NoEndpoint);
     }
-    let first = worker.pool().next_turn();
-    let mut failed_connects = 0;
-    for attempt in 0.. {
-        let endpoint = pick(&upstream.endpoints, first.wrapping_add(failed_connects));
-        let (sender, reused) = match worker.pool().take(endpoint, upstream.protocol) {
-            Some(sender) => (sender, true),
-            None => match connect(worker.pool(), endpoint, upstream.protocol).await {
-                Ok(sender) => {
-                    worker.pool().share(endpoint, upstream.protocol, &sender);
-                    (sender, false)
-                }
+    match upstream.protocol {
+        UpstreamProtocol::Http1 => over_http1(worker, upstream, request).await,
+        UpstreamProtocol::H2c => Box::pin(over_h2(worker, upstream, request)).await,
+    }
+}
+
+async fn over_http1(
+    worker: &Rc<Worker>,
+    upstream: &Upstream,
+    request: Request<RequestBody>,
+) -> Result<(Response<Incoming>, SocketAddr), Reason> {
+    let mut outgoing = Outgoing::new(worker, request);
+    let mut turns = Turns::new(worker.pool(), upstream);
+    loop {
+        let endpoint = turns.endpoint();
+        let idle = worker.pool().take(endpoint, UpstreamProtocol::Http1);
+        let (connection, reused) = match idle {
+            Some(Sender::Http1(connection)) => (connection, true),
+            _ => match connect(worker.pool(), endpoint).await {
+                Ok(stream) => (Connection::new(stream, endpoint), false),
                 Err(reason) => {
-                    failed_connects += 1;
-                    let tried = usize::try_from(failed_connects).unwrap_or(usize::MAX);
-                    if tried >= CONNECT_ATTEMPTS.min(upstream.endpoints.len()) {
-                        return Err(reason);
-                    }
+                    turns.failed(reason)?;
                     continue;
                 }
             },
         };
-        let mut lease = Lease {
-            worker: Rc::clone(worker),
-            endpoint,
-            protocol: upstream.protocol,
-            sender: None,
+        match exchange_http1(worker, connection, outgoing).await {
+            Ok(response) => return Ok((response, endpoint)),
+            Err(Failed { again: Some(again), .. }) if reused => outgoing = again,
+            Err(Failed { reason, .. }) => return Err(reason),
+        }
+    }
+}
+
+async fn over_h2(
+    worker: &Rc<Worker>,
+    upstream: &Upstream,
+    mut request: Request<RequestBody>,
+) -> Result<(Response<Incoming>, SocketAddr), Reason> {
+    let mut turns = Turns::new(worker.pool(), upstream);
+    loop {
+        let endpoint = turns.endpoint();
+        let idle = worker.pool().take(endpoint, UpstreamProtocol::H2c);
+        let (mut sender, reused) = match idle {
+            Some(Sender::H2(sender)) => (sender, true),
+            _ => match connect_h2(worker.pool(), endpoint).await {
+                Ok(sender) => (sender, false),
+                Err(reason) => {
+                    turns.failed(reason)?;
+                    continue;
+                }
+            },
         };
-        let mut sender = sender;
-        match sender.try_send(request).await {
-            Ok(response) => {
-                lease.sender = Some(sender);
-                return Ok((response, lease));
-            }
+        match sender.try_send_request(request).await {
+            Ok(response) => return Ok((response.map(Incoming::Http2), endpoint)),
             Err(mut error) => match error.take_message() {
                 // The upstream had closed the idle connection before anything was sent.
-                Some(unsent) if reused && attempt < 64 => request = unsent,
+                Some(unsent) if reused => request = unsent,
                 _ => return Err(broken(endpoint, &error.into_error())),
             },
         }
     }
-    Err(Reason::UpstreamConnection)
+}
+
+/// Which endpoint is tried next.
+struct Turns<'u> {
+    endpoints: &'u [SocketAddr],
+    turn: u64,
+    failed: usize,
+}
+
+impl<'u> Turns<'u> {
+    fn new(pool: &Pool, upstream: &'u Upstream) -> Self {
+        let turn = if upstream.endpoints.len() == 1 { 0 } else { pool.next_turn() };
+        Self { endpoints: &upstream.endpoints, turn, failed: 0 }
+    }
+
+    fn endpoint(&self) -> SocketAddr {
+        pick(self.endpoints, self.turn)
+    }
+
+    /// An endpoint cannot be connected to; the next one, while there is one to try.
+    fn failed(&mut self, reason: Reason) -> Result<(), Reason> {
+        self.failed += 1;
+        self.turn = self.turn.wrapping_add(1);
+        let more = self.failed < CONNECT_ATTEMPTS.min(self.endpoints.len());
+        if more { Ok(()) } else { Err(reason) }
+    }
 }
 
 fn broken(endpoint: SocketAddr, error: &hyper::Error) -> Reason {
@@ -189,50 +201,37 @@ fn pick(endpoints: &[SocketAddr], turn: u64) -> SocketAddr {
     endpoints[usize::try_from(turn % count).unwrap_or(0)]
 }
 
-async fn connect(
-    pool: &Pool,
-    endpoint: SocketAddr,
-    protocol: UpstreamProtocol,
-) -> Result<Sender, Reason> {
-    let stream =
-        match tokio::time::timeout(pool.connect_timeout, TcpStream::connect(endpoint)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                debug!(%endpoint, %error, "cannot connect to the upstream endpoint");
-                return Err(Reason::UpstreamConnection);
-            }
-            Err(_) => return Err(Reason::UpstreamConnection),
-        };
+async fn connect(pool: &Pool, endpoint: SocketAddr) -> Result<TcpStream, Reason> {
+    let connecting = tokio::time::timeout(pool.connect_timeout, TcpStream::connect(endpoint));
+    let stream = match connecting.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            debug!(%endpoint, %error, "cannot connect to the upstream endpoint");
+            return Err(Reason::UpstreamConnection);
+        }
+        Err(_) => return Err(Reason::UpstreamConnection),
+    };
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%endpoint, %error, "cannot set TCP_NODELAY");
     }
-    let handshake = handshake(stream, protocol).await;
-    handshake.map_err(|error| broken(endpoint, &error))
+    Ok(stream)
 }
 
-async fn handshake(stream: TcpStream, protocol: UpstreamProtocol) -> hyper::Result<Sender> {
-    let io = TokioIo::new(stream);
-    Ok(match protocol {
-        UpstreamProtocol::Http1 => {
-            let (sender, connection) = http1::Builder::new().handshake(io).await?;
-            tokio::task::spawn_local(async move {
-                if let Err(error) = connection.await {
-                    debug!(%error, "upstream connection ended");
-                }
-            });
-            Sender::Http1(sender)
+/// A fresh HTTP/2 connection, which is offered to the requests that follow at once.
+async fn connect_h2(
+    pool: &Pool,
+    endpoint: SocketAddr,
+) -> Result<http2::SendRequest<RequestBody>, Reason> {
+    let io = TokioIo::new(connect(pool, endpoint).await?);
+    let handshake = http2::Builder::new(LocalExecutor).timer(TokioTimer::new()).handshake(io);
+    let (sender, connection) = handshake.await.map_err(|error| broken(endpoint, &error))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            debug!(%error, "upstream connection ended");
         }
-        UpstreamProtocol::H2c => {
-            let (sender, connection) =
-                http2::Builder::new(LocalExecutor).timer(TokioTimer::new()).handshake(io).await?;
-            tokio::task::spawn_local(async move {
-                if let Err(error) = connection.await {
-                    debug!(%error, "upstream connection ended");
-                }
-            });
-            Sender::H2(sender)
-        }
-    })
+    });
+    pool.put(endpoint, UpstreamProtocol::H2c, Sender::H2(sender.clone()));
+    Ok(sender)
 }
 
 impl Pool {
@@ -252,37 +251,34 @@ impl Pool {
         turn
     }
 
-    /// The most recently used connection that is ready; closed ones are dropped on the way.
+    /// The most recently used connection that is usable; others are dropped on the way.
     fn take(&self, endpoint: SocketAddr, protocol: UpstreamProtocol) -> Option<Sender> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&(endpoint, protocol))?;
-        let mut at = connections.len();
-        while at > 0 {
-            at -= 1;
-            if connections[at].sender.is_closed() {
-                connections.swap_remove(at);
-            } else if let Idle { sender: Sender::H2(shared), since } = &mut connections[at] {
-                *since = clock::monotonic();
-                return Some(Sender::H2(shared.clone()));
-            } else if connections[at].sender.is_ready() {
-                return Some(connections.swap_remove(at).sender);
+        while let Some(mut last) = connections.pop() {
+            if !last.sender.is_usable() {
+                continue;
             }
+            if let Sender::H2(shared) = &last.sender {
+                let share = Sender::H2(shared.clone());
+                last.since = clock::monotonic();
+                connections.push(last);
+                return Some(share);
+            }
+            return Some(last.sender);
         }
         None
     }
 
-    /// Offers a fresh HTTP/2 connection to the requests that follow, at once.
-    fn share(&self, endpoint: SocketAddr, protocol: UpstreamProtocol, sender: &Sender) {
-        if let Sender::H2(shared) = sender {
-            self.put(endpoint, protocol, Sender::H2(shared.clone()));
-        }
+    /// Takes back a connection whose response is complete.
+    pub(super) fn give_back(&self, endpoint: SocketAddr, connection: Connection) {
+        self.put(endpoint, UpstreamProtocol::Http1, Sender::Http1(connection));
     }
 
     fn put(&self, endpoint: SocketAddr, protocol: UpstreamProtocol, sender: Sender) {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry((endpoint, protocol)).or_default();
-        let shared = matches!(sender, Sender::H2(_)) && !connections.is_empty();
-        if connections.len() < self.max_idle && !shared {
+        if connections.len() < self.max_idle {
             connections.push(Idle { sender, since: clock::monotonic() });
         }
     }
@@ -292,7 +288,7 @@ impl Pool {
         let now = clock::monotonic();
         self.idle.borrow_mut().retain(|_, connections| {
             connections
-                .retain(|idle| !idle.sender.is_closed() && now - idle.since < self.idle_timeout);
+                .retain(|idle| idle.sender.is_usable() && now - idle.since < self.idle_timeout);
             !connections.is_empty()
         });
     }

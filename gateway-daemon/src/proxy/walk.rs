@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use super::authorize::decide;
-use super::forward::upstream_head;
+use super::forward::{peer, upstream_head};
 use super::respond::{Asked, Rejection, Told};
 use super::route::Place;
 use super::upstream::by_weight;
@@ -168,7 +168,7 @@ impl Walk {
         if upstream.endpoints.is_empty() {
             return Err(Reason::NoEndpoint.into());
         }
-        let head = upstream_head(permit, view, conn, upstream.protocol);
+        let head = upstream_head(permit, view, conn, peer(conn), upstream.protocol);
         Ok(End::Forwarded { head, upstream: Arc::clone(upstream) })
     }
 

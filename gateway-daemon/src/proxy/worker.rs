@@ -7,6 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
@@ -16,10 +17,16 @@ use super::access_log::{AccessLog, LogWriter};
 use super::upstream::Pool;
 use crate::authn::{CacheCounters, CacheLimits, TokenCache};
 use crate::bans::Watch;
+use crate::clock;
 use crate::counters::{ConnectionEnd, Gauge, WorkerCounters};
 use crate::lifecycle::DrainGuard;
 use crate::settings::Limits;
 use crate::snapshot::{Snapshot, SnapshotReader};
+
+/// Buffers that a worker keeps between messages.
+const KEPT_BUFFERS: usize = 64;
+/// The size of a buffer that a client's request is read into.
+pub(super) const INPUT_BYTES: usize = 8 << 10;
 
 /// What a worker is told by `app`.
 #[derive(Debug)]
@@ -97,6 +104,11 @@ pub(super) struct Worker {
     pool: Pool,
     draining: Closed,
     connections: Cell<u32>,
+    date: Cell<(u64, [u8; 29])>,
+    /// Buffers that messages are gathered in, between messages.
+    buffers: RefCell<Vec<Vec<u8>>>,
+    /// Buffers that clients are read into, between requests.
+    inputs: RefCell<Vec<BytesMut>>,
 }
 
 impl Worker {
@@ -139,6 +151,59 @@ impl Worker {
     pub(super) fn draining(&self) -> &Closed {
         &self.draining
     }
+
+    /// The time as `Date` has it (RFC 9110 5.6.7), written once a second.
+    pub(super) fn date(&self) -> [u8; 29] {
+        let now = clock::unix_now().0;
+        let (second, date) = self.date.get();
+        if second == now {
+            return date;
+        }
+        let date = http_date(now);
+        self.date.set((now, date));
+        date
+    }
+
+    /// An empty buffer to gather a message in.
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// An empty buffer to read into.
+    pub(super) fn take_input(&self) -> BytesMut {
+        let kept = self.inputs.borrow_mut().pop();
+        kept.unwrap_or_else(|| BytesMut::with_capacity(INPUT_BYTES))
+    }
+
+    /// Keeps a buffer that was read from, if nobody looks at its bytes any more.
+    pub(super) fn give_input(&self, mut buffer: BytesMut) {
+        let mut inputs = self.inputs.borrow_mut();
+        let is_usual = buffer.try_reclaim(INPUT_BYTES) && buffer.capacity() == INPUT_BYTES;
+        if is_usual && inputs.len() < KEPT_BUFFERS {
+            inputs.push(buffer);
+        }
+    }
+
+    /// Keeps a buffer for the next message.
+    pub(super) fn give_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < KEPT_BUFFERS {
+            buffers.push(buffer);
+        }
+    }
+}
+
+fn http_date(unix: u64) -> [u8; 29] {
+    let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    let seconds = i64::try_from(unix).unwrap_or(i64::MAX);
+    let timestamp = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    if let Ok(text) = printer.timestamp_to_rfc9110_string(&timestamp)
+        && let Ok(text) = text.as_bytes().try_into()
+    {
+        date = text;
+    }
+    date
 }
 
 /// Something that closes once, and those who wait for it.
@@ -149,6 +214,10 @@ pub(super) struct Closed {
 }
 
 impl Closed {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.notify.notify_waiters();
@@ -197,6 +266,9 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         tokens,
         draining: Closed::default(),
         connections: Cell::new(0),
+        date: Cell::new((0, [0; 29])),
+        buffers: RefCell::default(),
+        inputs: RefCell::default(),
     });
     tracing::debug!(worker = id, "worker started");
     // The tasks end with the set: requests cut off here still count and are logged.

@@ -18,13 +18,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Collected, Limited};
-use hyper::body::Incoming;
 use tracing::debug;
 
 use super::accept::Connection;
-use super::body::RequestBody;
+use super::body::{Incoming, RequestBody};
 use super::count::RequestRecord;
-use super::forward::forwarding_headers;
+use super::forward::{forwarding_headers, peer};
 use super::respond::{Rejection, Told};
 use super::route::Routed;
 use super::worker::Worker;
@@ -204,7 +203,7 @@ impl<'q> Question<'q> {
         for name in spoofed.iter().chain([&PARTIAL_BODY]) {
             headers.remove(name);
         }
-        forwarding_headers(&mut headers, conn);
+        forwarding_headers(&mut headers, conn, peer(conn));
         if let Some(shown) = &body {
             let partial = if shown.partial { "true" } else { "false" };
             headers.insert(PARTIAL_BODY, HeaderValue::from_static(partial));

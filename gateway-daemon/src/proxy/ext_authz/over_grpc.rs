@@ -39,13 +39,12 @@ pub(super) async fn check(
     let now = clock::since_epoch();
     let request = call(&provider.authority, provider.timeout, &attributes(question, now))?;
     let exchange = upstream::exchange(worker, &provider.upstream, request).await;
-    let (response, lease) = exchange.map_err(Failure::Upstream)?;
+    let (response, _) = exchange.map_err(Failure::Upstream)?;
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
         return Err(Failure::Status(head.status));
     }
     let answer = collect(body).await?;
-    lease.give_back();
     // Without a message, trailers are in the head.
     let status = answer.trailers().unwrap_or(&head.headers).get(GRPC_STATUS);
     if status.is_none_or(|status| status != "0") {

@@ -28,11 +28,10 @@ pub(super) async fn check(
     let provider = question.provider;
     let request = request(question, check)?;
     let exchange = upstream::exchange(worker, &provider.upstream, request).await;
-    let (response, lease) = exchange.map_err(Failure::Upstream)?;
+    let (response, _) = exchange.map_err(Failure::Upstream)?;
     let (mut head, body) = response.into_parts();
     strip_hop_by_hop(&mut head.headers);
     let body = collect(body).await?.to_bytes();
-    lease.give_back();
     verdict(&Response::from_parts(head, body), check)
 }
 

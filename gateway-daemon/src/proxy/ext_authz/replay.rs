@@ -8,22 +8,24 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::proxy::body::RequestBody;
+use crate::proxy::body::{Broke, RequestBody};
+use crate::proxy::route::Reserved;
 
 /// What was read comes first, then the rest.
 #[derive(Debug)]
 pub(crate) struct Replay {
     read: VecDeque<Frame<Bytes>>,
     rest: RequestBody,
+    reserved: Option<Reserved>,
 }
 
 /// Reads until there is more than `most`, or nothing more.
-pub(super) async fn read_ahead(body: &mut RequestBody, most: usize) -> Result<(), hyper::Error> {
+pub(super) async fn read_ahead(body: &mut RequestBody, most: usize) -> Result<(), Broke> {
     let rest = std::mem::replace(body, RequestBody::Empty);
     let mut replay = match rest {
         RequestBody::Empty => return Ok(()),
         RequestBody::Replayed(replay) => replay,
-        rest => Box::new(Replay { read: VecDeque::new(), rest }),
+        rest => Box::new(Replay { read: VecDeque::new(), rest, reserved: None }),
     };
     while replay.length() <= most {
         let frame = poll_fn(|cx| Pin::new(&mut replay.rest).poll_frame(cx)).await;
@@ -54,13 +56,24 @@ impl Replay {
         self.read.iter().filter_map(Frame::data_ref).map(Bytes::len).sum()
     }
 
+    /// As [`RequestBody::reserve`].
+    pub(in crate::proxy) fn reserve(&mut self, names: Reserved) {
+        self.rest.reserve(names.clone());
+        self.reserved = Some(names);
+    }
+
     /// As [`Body::poll_frame`].
     pub(in crate::proxy) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
         match self.read.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            Some(mut frame) => {
+                if let Some(reserved) = &self.reserved {
+                    reserved.strip(&mut frame);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
             None => Pin::new(&mut self.rest).poll_frame(cx),
         }
     }
