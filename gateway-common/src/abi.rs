@@ -12,7 +12,7 @@ pub const MAX_PATHS: u32 = 16_384;
 pub const MAX_WORKERS: u32 = 64;
 /// Most listener slots, slot 0 (*no listener*) included.
 pub const MAX_LISTENERS: u32 = 64;
-/// Most (address, port) pairs that can be steered.
+/// Most (address, port) pairs that can be steered; a range of ports is one of them.
 pub const MAX_GATEWAY_PORTS: u32 = 4_096;
 /// Most CPUs with a row of their own in `PACKET_COUNTERS`.
 pub const MAX_CPUS: u32 = 256;
@@ -70,6 +70,9 @@ pub mod map {
     /// Array of u64: two bits per port, so that other ports cost no hash lookup. See
     /// [`PortFilter`](crate::steering::PortFilter).
     pub const PORT_FILTER: &str = "PORT_FILTER";
+    /// Array of u64: sixteen bits per port, the first port of the range that it is in. See
+    /// [`PortFirst`](crate::steering::PortFirst).
+    pub const PORT_FIRST: &str = "PORT_FIRST";
     /// Sockmap of the workers' listening sockets, by
     /// [`worker_socket`](crate::steering::worker_socket).
     pub const WORKER_SOCKETS: &str = "WORKER_SOCKETS";

@@ -10,7 +10,7 @@ use crate::abi;
 pub struct GatewayPort {
     /// Address in network order, IPv4 as IPv4-mapped IPv6.
     pub address: [u8; 16],
-    /// Port in host order.
+    /// Port in host order; of a range, the first.
     pub port: u16,
     /// 4 or 6.
     pub family: u16,
@@ -92,5 +92,27 @@ impl PortFilter {
     /// The place of `port`.
     pub const fn of(port: u16) -> Self {
         Self { row: port as u32 / 32, shift: port as u32 % 32 * 2 }
+    }
+}
+
+/// Where a port's sixteen bits stand in `PORT_FIRST`: the first port of the range that it is in, 0 if
+/// it is itself the first. A packet of the range is looked up in `GATEWAY_PORTS` under that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PortFirst {
+    /// Row of the map.
+    pub row: u32,
+    /// Position of the lowest bit.
+    pub shift: u32,
+}
+
+impl PortFirst {
+    /// Rows of the map: 65,536 ports, 4 to a row.
+    pub const ROWS: u32 = 16_384;
+    /// The bits of one port.
+    pub const MASK: u64 = 0xffff;
+
+    /// The place of `port`.
+    pub const fn of(port: u16) -> Self {
+        Self { row: port as u32 / 4, shift: port as u32 % 4 * 16 }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Written by `control/publish.rs`, swapped in one step, read by the data path without a lock.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+mod ports;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,17 +14,19 @@ use crate::authn::Authenticator;
 use crate::authz::{Engine, ShadowTally};
 use crate::model::ext_authz::Provider;
 use crate::model::keys::KeyFeed;
-use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex, Protocol};
+use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex};
 use crate::model::object::ObjectRef;
 use crate::model::refusal::Refusals;
 use crate::route::{PathIndex, Table};
+
+pub use self::ports::{Port, Ports};
 
 /// The compiled, immutable whole.
 pub struct Snapshot {
     /// Its number; grows by one with every publish.
     pub generation: u64,
-    /// Ports by number.
-    pub ports: HashMap<u16, Arc<Port>>,
+    /// Ports by number and address.
+    pub ports: Ports,
     /// Gateways, by [`GatewayIndex`].
     pub gateways: Vec<Gateway>,
     /// Routes of all listeners.
@@ -69,21 +72,6 @@ impl Snapshot {
     }
 }
 
-/// A port with its listeners, all of one protocol.
-pub struct Port {
-    /// Number.
-    pub port: u16,
-    /// Protocol of every listener on it.
-    pub protocol: Protocol,
-    /// Listeners, the most specific hostname first.
-    pub listeners: Vec<PortListener>,
-    /// Addresses it listens on; empty: every local address.
-    pub addresses: Vec<IpAddr>,
-    /// TLS, where the protocol is HTTPS: chooses the certificate by server name and refuses names
-    /// that no listener has.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-}
-
 /// A listener as the data path needs it.
 pub struct PortListener {
     /// Its number.
@@ -94,18 +82,6 @@ pub struct PortListener {
     pub hostname: Option<Hostname>,
     /// `Gateway namespace/name` and section name, for logs: `namespace/name/section`.
     pub label: Arc<str>,
-}
-
-impl Port {
-    /// The most specific listener for `host` (lower case, without port).
-    pub fn listener(&self, host: &str) -> Option<&PortListener> {
-        self.position(host).map(|position| &self.listeners[position])
-    }
-
-    /// Position of the most specific listener for `host`.
-    pub fn position(&self, host: &str) -> Option<usize> {
-        self.listeners.iter().position(|l| l.hostname.as_ref().is_none_or(|h| h.matches(host)))
-    }
 }
 
 /// A Gateway's compiled policies.

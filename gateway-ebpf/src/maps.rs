@@ -14,7 +14,7 @@ use gateway_common::counters::{
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
-    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, WORKER_SOCKETS as SOCKETS,
+    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, PortFirst, WORKER_SOCKETS as SOCKETS,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -57,6 +57,9 @@ pub(crate) static GATEWAY_PORTS: HashMap<
 
 #[btf_map]
 pub(crate) static PORT_FILTER: Array<u64, { PortFilter::ROWS as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static PORT_FIRST: Array<u64, { PortFirst::ROWS as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static WORKER_SOCKETS: SockMap<{ SOCKETS as usize }> = SockMap::new();

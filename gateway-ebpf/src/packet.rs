@@ -103,15 +103,19 @@ impl Skb {
             mark,
             interface,
         };
-        let mut parsed = parse(&skb.frame);
-        if parsed == Parsed::Unparsed && skb.frame.length() < length as usize {
+        let mut pulled = false;
+        // A loop, so that the parser is there once: its values would else stand on the stack twice.
+        loop {
+            let parsed = parse(&skb.frame);
+            if pulled || parsed != Parsed::Unparsed || skb.frame.length() >= length as usize {
+                return (skb, parsed);
+            }
             let wanted = if length < HEADERS { length } else { HEADERS };
             // SAFETY: the context is the kernel's; the old frame is not used after this.
             let _pulled = unsafe { bpf_skb_pull_data(context, wanted) };
             skb.frame = Frame::of_skb(context);
-            parsed = parse(&skb.frame);
+            pulled = true;
         }
-        (skb, parsed)
     }
 }
 

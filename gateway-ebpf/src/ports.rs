@@ -1,9 +1,9 @@
 //! Is an (address, port) a Gateway listener's?
 
-use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, PortFilter};
+use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, PortFilter, PortFirst};
 use gateway_ebpf::parse::Segment;
 
-use crate::maps::{GATEWAY_PORTS, PORT_FILTER};
+use crate::maps::{GATEWAY_PORTS, PORT_FILTER, PORT_FIRST};
 
 /// A gateway port that was found.
 pub(crate) struct Port {
@@ -32,7 +32,7 @@ fn find(family: Family, address: [u8; 16], port: u16) -> Option<Port> {
     if bits == 0 {
         return None;
     }
-    let mut key = GatewayPort { address, port, family: family.number() };
+    let mut key = GatewayPort { address, port: first(port), family: family.number() };
     if bits & PortFilter::NAMED_ADDRESS != 0
         && let Some(entry) = entry(&key)
     {
@@ -43,6 +43,15 @@ fn find(family: Family, address: [u8; 16], port: u16) -> Option<Port> {
     }
     key.address = unspecified(family);
     entry(&key).map(|entry| Port { entry, named: false })
+}
+
+/// The port by which its range is known.
+#[inline(always)]
+fn first(port: u16) -> u16 {
+    let PortFirst { row, shift } = PortFirst::of(port);
+    #[expect(clippy::cast_possible_truncation, reason = "masked to sixteen bits")]
+    let first = PORT_FIRST.get(row).map_or(0, |row| *row >> shift & PortFirst::MASK) as u16;
+    if first == 0 { port } else { first }
 }
 
 #[inline(always)]

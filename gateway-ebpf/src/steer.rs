@@ -130,39 +130,29 @@ impl Drop for Listener {
 /// `TIME_WAIT`. A listener does not count.
 #[inline(always)]
 fn is_known(skb: &Skb, segment: &Segment) -> bool {
-    #[repr(C)]
-    struct Tuple<const N: usize> {
-        source: [u8; N],
-        destination: [u8; N],
-        source_port: [u8; 2],
-        destination_port: [u8; 2],
-    }
     const IPV4_TUPLE: u32 = 12;
     const IPV6_TUPLE: u32 = 36;
-    const _: () = assert!(size_of::<Tuple<4>>() == IPV4_TUPLE as usize);
-    const _: () = assert!(size_of::<Tuple<16>>() == IPV6_TUPLE as usize);
+    // `struct bpf_sock_tuple` of either family, in one place: the stack is small.
+    let mut tuple = [0_u8; IPV6_TUPLE as usize];
     let (source_port, destination_port) =
         (segment.source_port.to_be_bytes(), segment.destination_port.to_be_bytes());
-    match segment.family {
+    let length = match segment.family {
         Family::V4 => {
-            let tuple = Tuple::<4> {
-                source: last(segment.source),
-                destination: last(segment.destination),
-                source_port,
-                destination_port,
-            };
-            is_socket(skb, (&raw const tuple).cast(), IPV4_TUPLE)
+            tuple[..4].copy_from_slice(&last(segment.source));
+            tuple[4..8].copy_from_slice(&last(segment.destination));
+            tuple[8..10].copy_from_slice(&source_port);
+            tuple[10..12].copy_from_slice(&destination_port);
+            IPV4_TUPLE
         }
         Family::V6 => {
-            let tuple = Tuple::<16> {
-                source: segment.source,
-                destination: segment.destination,
-                source_port,
-                destination_port,
-            };
-            is_socket(skb, (&raw const tuple).cast(), IPV6_TUPLE)
+            tuple[..16].copy_from_slice(&segment.source);
+            tuple[16..32].copy_from_slice(&segment.destination);
+            tuple[32..34].copy_from_slice(&source_port);
+            tuple[34..].copy_from_slice(&destination_port);
+            IPV6_TUPLE
         }
-    }
+    };
+    is_socket(skb, (&raw const tuple).cast(), length)
 }
 
 #[inline(always)]
@@ -208,26 +198,30 @@ fn is_local(skb: &Skb, segment: &Segment) -> bool {
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
     const TCP: u8 = 6;
-    let first = |address| {
-        let [a, b, c, d] = last(address);
-        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    };
-    let (family, source, destination) = match segment.family {
-        Family::V4 => (AF_INET, first(segment.source), first(segment.destination)),
-        Family::V6 => (AF_INET6, segment.source, segment.destination),
-    };
     let mut route = Route {
-        family,
+        family: AF_INET6,
         protocol: TCP,
         source_port: segment.source_port.to_be(),
         destination_port: segment.destination_port.to_be(),
         length: 0,
         interface: skb.interface,
         flow: 0,
-        source,
-        destination,
+        source: [0; 16],
+        destination: [0; 16],
         rest: [0; 4],
     };
+    // Filled in place: the stack is small.
+    match segment.family {
+        Family::V4 => {
+            route.family = AF_INET;
+            route.source[..4].copy_from_slice(&segment.source[12..]);
+            route.destination[..4].copy_from_slice(&segment.destination[12..]);
+        }
+        Family::V6 => {
+            route.source = segment.source;
+            route.destination = segment.destination;
+        }
+    }
     // SAFETY: the context is the kernel's, and `route` has the layout and the size it expects.
     let answer = unsafe { bpf_fib_lookup(skb.context.cast(), (&raw mut route).cast(), ROUTE, 0) };
     // "Not forwarded" is the kernel's word for local.

@@ -18,6 +18,7 @@ mod interfaces;
 mod jwks;
 mod kill;
 mod limits;
+mod ports;
 mod privileges;
 mod reload;
 mod requests;

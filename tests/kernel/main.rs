@@ -14,6 +14,7 @@ mod dump;
 mod fuzz;
 mod packet;
 mod pins;
+mod ports;
 mod privilege;
 mod sandbox;
 mod steering;

@@ -89,10 +89,11 @@ fn connections(page: &mut Page, totals: &Totals, observed: &Observed) {
         page.sample("gateway_connections_closed_total", &[("result", result)], value);
     }
     page.family("gateway_connections_open", "gauge", "Client connections open now, by port.");
-    let mut ports: Vec<u16> = observed.snapshots.current().ports.keys().copied().collect();
-    ports.sort_unstable();
+    let snapshot = observed.snapshots.current();
+    let mut ports: Vec<_> = snapshot.ports.each().iter().map(|port| port.numbers).collect();
+    ports.dedup();
     for port in ports {
-        let open = u64::from(observed.gauge.open(port));
+        let open = u64::from(observed.gauge.open(port.first()));
         page.sample("gateway_connections_open", &[("port", &port.to_string())], open);
     }
 }

@@ -12,9 +12,9 @@ use tracing::{error, info, warn};
 
 use super::routes::Routes;
 use crate::admin::Interfaces;
-use crate::bpf::{self, Attached, BpfError, Capability, InterfaceChange, Privileged};
+use crate::bpf::{self, Attached, Capability, InterfaceChange, Privileged};
 use crate::control::{ListenAddress, Ports};
-use crate::counters::{ListenerSlot, ListenerSlots, Regions};
+use crate::counters::{ListenerSlots, Regions};
 use crate::model::attachment::Attachment;
 use crate::proxy::{ListenerKey, WorkerCommand};
 use crate::sys::socket::{is_family_missing, shared_listener, worker_listener};
@@ -36,7 +36,15 @@ enum Mode {
     /// Workers listen on sockets of their own; the kernel half steers.
     Steered { privileged: Option<Privileged>, attached: Box<Attached>, slots: ListenerSlots },
     /// Workers listen on the listeners' own ports.
-    Bound { sockets: HashMap<ListenAddress, Vec<SocketAddr>> },
+    Bound { sockets: Sockets },
+}
+
+/// The sockets that are bound, one per worker for each.
+#[derive(Default)]
+struct Sockets {
+    of: HashMap<ListenAddress, Vec<SocketAddr>>,
+    /// How many of those have it: ranges that are exchanged for one another share some.
+    uses: HashMap<SocketAddr, u32>,
 }
 
 impl OpenPorts {
@@ -57,7 +65,7 @@ impl OpenPorts {
 
     /// Without it.
     pub(super) fn bound(routes: Routes) -> Self {
-        let mode = Mode::Bound { sockets: HashMap::new() };
+        let mode = Mode::Bound { sockets: Sockets::default() };
         Self { workers: Vec::new(), open: Vec::new(), interfaces: Arc::default(), mode, routes }
     }
 
@@ -134,12 +142,12 @@ impl OpenPorts {
             match &mut self.mode {
                 Mode::Steered { attached, .. } => {
                     let only: Vec<IpAddr> = address.address.into_iter().collect();
-                    if let Err(error) = attached.maps().unsteer(&only, address.port) {
+                    if let Err(error) = attached.maps().unsteer(&only, address.ports) {
                         error!(%error, %address, "cannot stop steering");
                     }
                 }
                 Mode::Bound { sockets } => {
-                    for bound in sockets.remove(address).unwrap_or_default() {
+                    for bound in sockets.remove(*address) {
                         for worker in &self.workers {
                             send(worker, WorkerCommand::Close(ListenerKey::Bound(bound)));
                         }
@@ -167,7 +175,7 @@ impl Ports for OpenPorts {
         all.extend(opened);
         let result = self.routes.open(&named(opened)).and_then(|()| match &mut self.mode {
             Mode::Steered { attached, slots, .. } => steer(attached, slots, &all, opened),
-            Mode::Bound { sockets } => bind(sockets, &self.workers, opened),
+            Mode::Bound { sockets } => sockets.bind(&self.workers, opened),
         });
         if let Err(error) = result {
             self.shut(opened);
@@ -241,60 +249,81 @@ fn steer(
             "more ports than packet counter rows; these count under none"
         );
     }
-    for (address, slot) in all.iter().zip(assigned.slots) {
-        if opened.contains(address) {
-            steer_one(attached, slot, *address)
-                .with_context(|| format!("cannot steer {address}"))?;
+    let opened: Vec<_> = all
+        .iter()
+        .zip(assigned.slots)
+        .filter(|(address, _)| opened.contains(address))
+        .map(|(address, slot)| (slot, address.address.into_iter().collect(), address.ports))
+        .collect();
+    attached.maps().steer_all(&opened).context("cannot steer")
+}
+
+impl Sockets {
+    /// Opens a socket per worker for each address and port.
+    fn bind(&mut self, workers: &[WorkerLink], opened: &[ListenAddress]) -> Result<()> {
+        for &address in opened {
+            for port in address.ports.iter() {
+                for ip in addresses(address) {
+                    self.bind_one(workers, address, SocketAddr::new(ip, port))?;
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn steer_one(
-    attached: &mut Attached,
-    slot: ListenerSlot,
-    address: ListenAddress,
-) -> Result<(), BpfError> {
-    let only: Vec<IpAddr> = address.address.into_iter().collect();
-    attached.maps().steer(slot, &only, address.port)
-}
-
-/// Opens a socket per worker for each address.
-fn bind(
-    sockets: &mut HashMap<ListenAddress, Vec<SocketAddr>>,
-    workers: &[WorkerLink],
-    opened: &[ListenAddress],
-) -> Result<()> {
-    for &address in opened {
-        for ip in addresses(address) {
-            let socket = SocketAddr::new(ip, address.port);
+    fn bind_one(
+        &mut self,
+        workers: &[WorkerLink],
+        address: ListenAddress,
+        socket: SocketAddr,
+    ) -> Result<()> {
+        let ip = socket.ip();
+        if !self.uses.contains_key(&socket) {
             let made: io::Result<Vec<_>> =
                 workers.iter().map(|_| shared_listener(socket)).collect();
             let made = match made {
                 Ok(made) => made,
-                Err(error) if ip == Ipv6Addr::UNSPECIFIED && is_family_missing(&error) => continue,
+                Err(error) if ip == Ipv6Addr::UNSPECIFIED && is_family_missing(&error) => {
+                    return Ok(());
+                }
                 Err(error) => {
                     return Err(error).with_context(|| {
                         format!("cannot listen on {socket}; is another process listening there?")
                     });
                 }
             };
-            sockets.entry(address).or_default().push(socket);
             for (worker, listener) in workers.iter().zip(made) {
                 let key = ListenerKey::Bound(socket);
                 send(worker, WorkerCommand::Listen { key, socket: listener });
             }
         }
+        *self.uses.entry(socket).or_default() += 1;
+        self.of.entry(address).or_default().push(socket);
+        Ok(())
     }
-    Ok(())
+
+    /// Forgets an address; gives the sockets that nobody needs any more.
+    fn remove(&mut self, address: ListenAddress) -> Vec<SocketAddr> {
+        let mut unused = self.of.remove(&address).unwrap_or_default();
+        unused.retain(|socket| {
+            let uses = self.uses.get_mut(socket).map_or(0, |uses| {
+                *uses -= 1;
+                *uses
+            });
+            if uses == 0 {
+                self.uses.remove(socket);
+            }
+            uses == 0
+        });
+        unused
+    }
 }
 
 /// The socket addresses that an address of a Gateway stands for.
-fn addresses(address: ListenAddress) -> Vec<IpAddr> {
-    match address.address {
-        Some(ip) => vec![ip],
-        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-    }
+fn addresses(address: ListenAddress) -> impl Iterator<Item = IpAddr> {
+    let every = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let all = address.address.map_or_else(|| every.to_vec(), |ip| vec![ip]);
+    all.into_iter()
 }
 
 fn send(worker: &WorkerLink, command: WorkerCommand) {

@@ -170,6 +170,15 @@ pub enum BpfError {
         /// The kernel's answer.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// No room for another listener.
+    #[error(
+        "more than {most} pairs of address and port: give listeners with many ports a range of them, \
+         or Gateways fewer addresses"
+    )]
+    TooManyPorts {
+        /// What the map holds.
+        most: u32,
+    },
     /// No room for another ban.
     #[error(
         "map {map} is full: `gateway-daemon bans list` shows what is in it, `bans remove` and \

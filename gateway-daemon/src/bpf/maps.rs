@@ -6,14 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, SockMap};
+use aya::maps::{HashMap, Map, MapData, MapError, SockMap};
 use aya::{Ebpf, Pod};
 use gateway_common::abi::{self, map};
-use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, PortFilter, worker_socket};
+use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, worker_socket};
 
+use super::error::errno;
+use super::numbers::Numbers;
 use super::{BpfError, pins};
 use crate::counters::ListenerSlot;
 use crate::model::policy::Cidr;
+use crate::model::port_range::PortRange;
 use crate::sys::mmap::Mapping;
 
 /// The open maps of a loaded object. Everything here works without privilege.
@@ -23,10 +26,8 @@ pub struct Maps {
     workers: u32,
     /// Secret of the flow hash, new with every load.
     seed: u64,
-    /// What `GATEWAY_PORTS` holds, in order, so that a port's filter bits can be worked out.
-    steered: BTreeMap<GatewayPort, ListenerSlot>,
     gateway_ports: HashMap<MapData, GatewayPort, GatewayPortEntry>,
-    port_filter: Array<MapData, u64>,
+    numbers: Numbers,
     worker_sockets: SockMap<MapData>,
     denied: Blocks,
     trusted: Blocks,
@@ -52,9 +53,8 @@ impl Maps {
         Ok(Self {
             workers,
             seed: RandomState::new().hash_one(workers),
-            steered: BTreeMap::new(),
             gateway_ports: typed(ebpf, map::GATEWAY_PORTS)?,
-            port_filter: typed(ebpf, map::PORT_FILTER)?,
+            numbers: Numbers::take(ebpf)?,
             worker_sockets: typed(ebpf, map::WORKER_SOCKETS)?,
             denied: Blocks::take(ebpf, map::DENY_SOURCES_V4, map::DENY_SOURCES_V6)?,
             trusted: Blocks::take(ebpf, map::TRUSTED_SOURCES_V4, map::TRUSTED_SOURCES_V6)?,
@@ -73,34 +73,50 @@ impl Maps {
         self.trusted.set(trusted)
     }
 
-    /// Takes connections for (addresses, port) to this listener slot from now on. No addresses:
-    /// every local address, of both families. The workers' sockets must be set before.
+    /// Takes connections for (addresses, ports) to this listener slot from now on. No addresses:
+    /// every local address that is not steered by name, of both families. The workers' sockets
+    /// must be set before.
     ///
     /// Connections that exist are not touched, whichever slot they came by.
     pub fn steer(
         &mut self,
         listener: ListenerSlot,
         addresses: &[IpAddr],
-        port: u16,
+        ports: impl Into<PortRange>,
     ) -> Result<(), BpfError> {
-        let entry =
-            GatewayPortEntry { listener: listener.0, workers: self.workers, seed: self.seed };
-        for key in keys(addresses, port) {
-            self.gateway_ports
-                .insert(key, entry, 0)
-                .map_err(|error| BpfError::map("write", map::GATEWAY_PORTS, error))?;
-            self.steered.insert(key, listener);
-        }
-        self.filter(port)
+        self.steer_all(&[(listener, addresses.to_vec(), ports.into())])
     }
 
-    /// Takes no further connections for (addresses, port). Those that exist go on.
-    pub fn unsteer(&mut self, addresses: &[IpAddr], port: u16) -> Result<(), BpfError> {
-        let keys = keys(addresses, port);
-        for key in &keys {
-            self.steered.remove(key);
+    /// The same for several at once: where ranges move, no port is without its entry meanwhile.
+    pub fn steer_all(
+        &mut self,
+        all: &[(ListenerSlot, Vec<IpAddr>, PortRange)],
+    ) -> Result<(), BpfError> {
+        for (listener, addresses, ports) in all {
+            let entry =
+                GatewayPortEntry { listener: listener.0, workers: self.workers, seed: self.seed };
+            for key in keys(addresses, *ports) {
+                self.gateway_ports.insert(key, entry, 0).map_err(|error| match errno(&error) {
+                    Some(libc::E2BIG) => BpfError::TooManyPorts { most: abi::MAX_GATEWAY_PORTS },
+                    _ => BpfError::map("write", map::GATEWAY_PORTS, error),
+                })?;
+                self.numbers.enter(key, *listener, *ports);
+            }
         }
-        self.filter(port)?;
+        all.iter().try_for_each(|(_, _, ports)| self.numbers.show(*ports))
+    }
+
+    /// Takes no further connections for (addresses, ports). Those that exist go on. What was steered
+    /// anew meanwhile, as another range with the same first port, stays.
+    pub fn unsteer(
+        &mut self,
+        addresses: &[IpAddr],
+        ports: impl Into<PortRange>,
+    ) -> Result<(), BpfError> {
+        let ports = ports.into();
+        let mut keys = keys(addresses, ports);
+        keys.retain(|key| self.numbers.leave(*key, ports));
+        self.numbers.hide(ports)?;
         for key in keys {
             absent(map::GATEWAY_PORTS, self.gateway_ports.remove(&key))?;
         }
@@ -109,7 +125,7 @@ impl Maps {
 
     /// What is steered now.
     pub fn steered(&self) -> impl Iterator<Item = (GatewayPort, ListenerSlot)> {
-        self.steered.iter().map(|(&key, &slot)| (key, slot))
+        self.numbers.steered()
     }
 
     /// Enters a worker's listening socket of a family. Closing the socket empties the slot.
@@ -135,31 +151,12 @@ impl Maps {
 
     /// Empties `GATEWAY_PORTS`: nothing is steered.
     pub(super) fn clear_steering(&mut self) -> Result<(), BpfError> {
-        let failed = |error| BpfError::map("clear", map::PORT_FILTER, error);
-        for row in 0..PortFilter::ROWS {
-            if self.port_filter.get(&row, 0).map_err(failed)? != 0 {
-                self.port_filter.set(row, 0, 0).map_err(failed)?;
-            }
-        }
-        self.steered.clear();
+        self.numbers.clear()?;
         let keys: Vec<_> = self.gateway_ports.keys().filter_map(Result::ok).collect();
         for key in keys {
             absent(map::GATEWAY_PORTS, self.gateway_ports.remove(&key))?;
         }
         Ok(())
-    }
-
-    /// Writes the two filter bits of a port as `steered` has it.
-    fn filter(&mut self, port: u16) -> Result<(), BpfError> {
-        let PortFilter { row, shift } = PortFilter::of(port);
-        let bits = self.steered.keys().filter(|key| key.port == port).fold(0, |bits, key| {
-            let any = Ipv6Addr::from(key.address).to_canonical().is_unspecified();
-            bits | if any { PortFilter::ANY_ADDRESS } else { PortFilter::NAMED_ADDRESS }
-        });
-        let failed = |error| BpfError::map("write", map::PORT_FILTER, error);
-        let word = self.port_filter.get(&row, 0).map_err(failed)?;
-        let word = word & !(PortFilter::MASK << shift) | bits << shift;
-        self.port_filter.set(row, word, 0).map_err(failed)
     }
 }
 
@@ -201,8 +198,9 @@ impl Blocks {
     }
 }
 
-/// The keys of (addresses, port).
-fn keys(addresses: &[IpAddr], port: u16) -> Vec<GatewayPort> {
+/// The keys of (addresses, ports).
+fn keys(addresses: &[IpAddr], ports: PortRange) -> Vec<GatewayPort> {
+    let port = ports.first();
     let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let addresses = if addresses.is_empty() { &any } else { addresses };
     let key = |address: &IpAddr| {
@@ -231,14 +229,12 @@ fn prune_trie<K: Pod + Into<IpAddr>>(
 fn absent(name: &'static str, result: Result<(), MapError>) -> Result<(), BpfError> {
     match result {
         Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-        Err(error) if matches!(super::error::errno(&error), Some(libc::ENOENT | libc::EINVAL)) => {
-            Ok(())
-        }
+        Err(error) if matches!(errno(&error), Some(libc::ENOENT | libc::EINVAL)) => Ok(()),
         Err(error) => Err(BpfError::map("clear", name, error)),
     }
 }
 
-fn typed<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError>
+pub(super) fn typed<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError>
 where
     M: TryFrom<Map, Error = MapError>,
 {

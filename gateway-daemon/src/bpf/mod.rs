@@ -49,6 +49,7 @@ mod inspect;
 mod links;
 mod load;
 mod maps;
+mod numbers;
 mod pins;
 mod privilege;
 mod probe;

@@ -20,7 +20,7 @@ use gateway_common::counters::{
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
-    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, WORKER_SOCKETS,
+    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, PortFirst, WORKER_SOCKETS,
 };
 
 use super::error::errno;
@@ -49,7 +49,7 @@ pub(super) struct Spec {
 }
 
 /// Every map, for so many workers and CPUs.
-pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 21] {
+pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 22] {
     let array = |name, value, entries| Spec {
         name,
         kind: MapType::Array,
@@ -93,6 +93,7 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 21] {
         array(map::PATH_NAMES, size_of::<PathName>(), abi::MAX_PATHS),
         array(map::LISTENER_NAMES, size_of::<ListenerName>(), abi::MAX_LISTENERS),
         Spec { flags: 0, ..array(map::PORT_FILTER, size_of::<u64>(), PortFilter::ROWS) },
+        Spec { flags: 0, ..array(map::PORT_FIRST, size_of::<u64>(), PortFirst::ROWS) },
         Spec {
             name: map::GATEWAY_PORTS,
             kind: MapType::Hash,

@@ -44,6 +44,9 @@ pub struct ExplainArgs {
     /// The listener's port, where it is reached through another one than the URL's.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
+    /// The gateway's address that the request is sent to, where Gateways have addresses of their own.
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -2,9 +2,9 @@
 //! parses configuration.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway_common::path::PathSlot;
@@ -16,35 +16,37 @@ use crate::authz::Engine;
 use crate::model::keys::KeyFeed;
 use crate::model::listener::{Hostname, Listener, ListenerIndex, Protocol};
 use crate::model::path::CountedPath;
+use crate::model::port_range::PortRange;
 use crate::model::route::Route;
 use crate::route::{PathIndex, Table};
-use crate::snapshot::{Gateway, Port, PortListener, Snapshot};
+use crate::snapshot::{Gateway, Port, PortListener, Ports, Snapshot};
 
 /// Gives each path name its slot, the same for the same name; as many as there are names.
 pub type SlotAssigner = Box<dyn FnMut(&[String]) -> Vec<PathSlot> + Send>;
 
-/// An address and port that some listener listens on.
+/// An address and the port, or the range of ports, that some listener listens on.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ListenAddress {
     /// Address; none: every local address.
     pub address: Option<IpAddr>,
-    /// Port.
-    pub port: u16,
+    /// Ports.
+    pub ports: PortRange,
 }
 
-/// `*:8080`, `192.0.2.1:8080` or `[2001:db8::1]:8080`.
+/// `*:8080`, `192.0.2.1:8080`, `[2001:db8::1]:8080` or `*:8000-8999`.
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
-            Some(ip) => SocketAddr::new(ip, self.port).fmt(f),
-            None => write!(f, "*:{}", self.port),
+            Some(IpAddr::V4(ip)) => write!(f, "{ip}:{}", self.ports),
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.ports),
+            None => write!(f, "*:{}", self.ports),
         }
     }
 }
 
 /// A model that is compiled, except for the slots of its paths.
 pub(super) struct Compiled {
-    ports: HashMap<u16, Arc<Port>>,
+    ports: Ports,
     gateways: Vec<Gateway>,
     routes: Arc<Table>,
     paths: Vec<CountedPath>,
@@ -101,33 +103,31 @@ impl Compiled {
 }
 
 /// Every address and port of a snapshot's ports, in order.
-pub(super) fn listen_addresses(ports: &HashMap<u16, Arc<Port>>) -> BTreeSet<ListenAddress> {
+pub(super) fn listen_addresses(ports: &Ports) -> BTreeSet<ListenAddress> {
     let of_port = |port: &Arc<Port>| {
-        let number = port.port;
+        let numbers = port.numbers;
         let every = port.addresses.is_empty().then_some(None);
         let own = port.addresses.iter().copied().map(Some);
         let addresses: Vec<_> = every.into_iter().chain(own).collect();
-        addresses.into_iter().map(move |address| ListenAddress { address, port: number })
+        addresses.into_iter().map(move |address| ListenAddress { address, ports: numbers })
     };
-    ports.values().flat_map(of_port).collect()
+    ports.each().into_iter().flat_map(of_port).collect()
 }
 
-fn ports(
-    listeners: &[Listener],
-    tls: &TlsBuilder,
-) -> Result<HashMap<u16, Arc<Port>>, rustls::Error> {
-    let numbers: BTreeSet<u16> = listeners.iter().map(|listener| listener.port).collect();
-    let mut ports = HashMap::new();
-    for number in numbers {
+fn ports(listeners: &[Listener], tls: &TlsBuilder) -> Result<Ports, rustls::Error> {
+    let place = |listener: &Listener| (listener.ports, listener.addresses.clone());
+    let places: BTreeSet<(PortRange, Vec<IpAddr>)> = listeners.iter().map(place).collect();
+    let mut ports = Vec::new();
+    for (numbers, addresses) in places {
         let mut own: Vec<(ListenerIndex, &Listener)> = listeners
             .iter()
             .enumerate()
-            .filter(|(_, listener)| listener.port == number)
+            .filter(|(_, listener)| listener.ports == numbers && listener.addresses == addresses)
             .map(|(index, listener)| (ListenerIndex(index), listener))
             .collect();
         own.sort_by_key(|(_, listener)| specificity(listener.hostname.as_ref()));
         let Some((_, first)) = own.first() else { continue };
-        let (protocol, addresses) = (first.protocol, first.addresses.clone());
+        let protocol = first.protocol;
         let tls = match protocol {
             Protocol::Http => None,
             Protocol::Https => {
@@ -137,10 +137,9 @@ fn ports(
         };
         let listeners = own.into_iter().map(|(index, listener)| port_listener(index, listener));
         let listeners = listeners.collect();
-        let port = Port { port: number, protocol, listeners, addresses, tls };
-        ports.insert(number, Arc::new(port));
+        ports.push(Arc::new(Port { numbers, protocol, listeners, addresses, tls }));
     }
-    Ok(ports)
+    Ok(Ports::new(ports))
 }
 
 fn port_listener(index: ListenerIndex, listener: &Listener) -> PortListener {

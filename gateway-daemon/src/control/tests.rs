@@ -173,12 +173,12 @@ impl Ports for Recorder {
         if self.refuse {
             return Err("port is taken".to_owned());
         }
-        self.opened.extend(opened.iter().map(|address| address.port));
+        self.opened.extend(opened.iter().map(|address| address.ports.first()));
         Ok(())
     }
 
     fn close(&mut self, closed: &[ListenAddress]) {
-        self.closed.extend(closed.iter().map(|address| address.port));
+        self.closed.extend(closed.iter().map(|address| address.ports.first()));
     }
 
     fn look(&mut self) {}
@@ -198,7 +198,7 @@ fn a_reload_publishes_or_keeps_the_last_good_snapshot() {
     fs::write(&file, BASE).unwrap();
     let settings = Settings { paths: vec![dir.path().to_owned()], ..Settings::default() };
     let prepared = Prepared::read(settings).unwrap();
-    assert_eq!(prepared.listen_addresses(), [ListenAddress { address: None, port: 18080 }]);
+    assert_eq!(prepared.listen_addresses(), [ListenAddress { address: None, ports: 18080.into() }]);
     let names = Arc::new(Mutex::new(Vec::new()));
     let mut control = prepared.publish(slots(Arc::clone(&names)));
     assert_eq!(*names.lock().unwrap(), ["PathPrefix /"]);
@@ -226,7 +226,7 @@ fn a_reload_publishes_or_keeps_the_last_good_snapshot() {
         assert_eq!(writer.current().generation, 2, "{row}");
         assert!(!status.last_succeeded(), "{row}");
         assert_eq!(status.failures(), position as u64 + 1, "{row}");
-        assert!(writer.current().ports.contains_key(&18090), "{row}");
+        assert!(!writer.current().ports.at(18090).is_empty(), "{row}");
     }
 
     fs::write(&file, BASE).unwrap();
@@ -265,7 +265,7 @@ fn the_loop_follows_files_and_triggers() {
     fs::write(&other, BASE.replace("18080", "18090")).unwrap();
     fs::rename(&other, &file).unwrap();
     wait_for(3);
-    assert!(writer.current().ports.contains_key(&18090));
+    assert!(!writer.current().ports.at(18090).is_empty());
     // One change right after another, and through a bad one.
     fs::write(&file, "kind: [").unwrap();
     std::thread::sleep(POLL + 2 * SETTLE);

@@ -1,4 +1,5 @@
-//! Open connections per listener port: a gauge of this process, not a counter in a map.
+//! Open connections per listener port, by the first port of a range: a gauge of this process, not a
+//! counter in a map.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -47,8 +47,12 @@ pub(super) fn look(report: &mut Report, arguments: &DoctorArgs) {
             Some(address) => vec![address],
             None => vec![IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()],
         };
-        let taken = addresses.into_iter().find_map(|address| {
-            let error = is_free(SocketAddr::new(address, listener.port)).err()?;
+        let sockets = listener
+            .ports
+            .iter()
+            .flat_map(|port| addresses.iter().map(move |&address| SocketAddr::new(address, port)));
+        let taken = sockets.into_iter().find_map(|socket| {
+            let error = is_free(socket).err()?;
             (error.kind() == std::io::ErrorKind::AddrInUse).then_some(error)
         });
         match taken {

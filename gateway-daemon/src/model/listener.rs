@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::object::ObjectRef;
+use super::port_range::PortRange;
 
 /// A hostname of a listener or route: exact, or `*.` and a suffix (Gateway API `Hostname`).
 /// Lower case, without trailing dot or port.
@@ -112,8 +113,8 @@ pub struct Listener {
     pub gateway_index: GatewayIndex,
     /// The listener's name (`sectionName`).
     pub name: Arc<str>,
-    /// Port.
-    pub port: u16,
+    /// Port, or a range of them.
+    pub ports: PortRange,
     /// Protocol.
     pub protocol: Protocol,
     /// Hostname; none: every host.

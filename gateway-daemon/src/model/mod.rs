@@ -15,6 +15,7 @@ pub mod listener;
 pub mod object;
 pub mod path;
 pub mod policy;
+pub mod port_range;
 pub mod reason;
 pub mod refusal;
 pub mod route;

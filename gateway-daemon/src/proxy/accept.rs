@@ -85,8 +85,8 @@ impl Accepted {
     fn new(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<Self> {
         let local = stream.local_addr().inspect_err(|error| debug!(%error, "client gone")).ok()?;
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        let port = worker.snapshot().ports.get(&local.port()).map(Arc::clone)?;
-        let place = worker.gauge().enter(local.port(), worker.limits().max_connections)?;
+        let port = worker.snapshot().ports.find(local).map(Arc::clone)?;
+        let place = worker.gauge().enter(port.numbers.first(), worker.limits().max_connections)?;
         let scheme = match port.protocol {
             Protocol::Http => Scheme::Http,
             Protocol::Https => Scheme::Https,

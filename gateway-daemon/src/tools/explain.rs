@@ -144,7 +144,10 @@ pub fn run(arguments: &ExplainArgs) -> Result<Explanation, InputError> {
     let ConfigArgs { config, ignore_kind } = &arguments.config;
     let configuration = Configuration::read(config, ignore_kind, &arguments.keys)?;
     let peer = Some(arguments.peer);
-    answer(&configuration, Question { url: &url, head, port: arguments.port, peer })
+    answer(
+        &configuration,
+        Question { url: &url, head, port: arguments.port, address: arguments.address, peer },
+    )
 }
 
 /// A request in question.
@@ -153,6 +156,8 @@ pub(super) struct Question<'q> {
     pub(super) head: http::request::Parts,
     /// The listener's port, if not the URL's.
     pub(super) port: Option<u16>,
+    /// The address of ours that it is sent to; one of the port's if nobody says.
+    pub(super) address: Option<IpAddr>,
     /// The client; this machine if nobody says.
     pub(super) peer: Option<IpAddr>,
 }
@@ -165,8 +170,9 @@ pub(super) fn answer(
     let Question { url, head, .. } = question;
     let snapshot = &configuration.snapshot;
     let number = question.port.unwrap_or_else(|| url.port());
-    let port = port(snapshot, number, url.scheme)?;
-    let conn = conn(url, port, question.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let port = port(snapshot, number, question.address, url.scheme)?;
+    let local = SocketAddr::new(question.address.unwrap_or_else(|| address(port)), number);
+    let conn = conn(url, local, question.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let request = RequestTold {
         method: shown(head.method.as_str()),
         scheme: url.scheme.as_str(),
@@ -234,17 +240,34 @@ impl Explanation {
 }
 
 /// The port that the request arrives at.
-fn port(snapshot: &Snapshot, number: u16, scheme: Scheme) -> Result<&Arc<Port>, InputError> {
+fn port(
+    snapshot: &Snapshot,
+    number: u16,
+    address: Option<IpAddr>,
+    scheme: Scheme,
+) -> Result<&Arc<Port>, InputError> {
     let wrong = |problem: String| InputError::word("--port", &number.to_string(), problem);
     let word = |port: &Port| match port.protocol {
         Protocol::Http => "http",
         Protocol::Https => "https",
     };
-    let Some(port) = snapshot.ports.get(&number) else {
-        let mut known: Vec<_> = snapshot.ports.values().collect();
-        known.sort_by_key(|port| port.port);
+    let port = match (address, snapshot.ports.at(number)) {
+        (Some(address), _) => snapshot.ports.find(SocketAddr::new(address, number)),
+        (None, [port]) => Some(port),
+        (None, []) => None,
+        (None, ports) => {
+            let known: Vec<_> = ports.iter().map(|port| address_of(port)).collect();
+            return Err(wrong(format!(
+                "several Gateways have this port, at addresses of their own: say which by --address \
+                 (explain) or --connect (verify); there are {}",
+                known.join(", ")
+            )));
+        }
+    };
+    let Some(port) = port else {
+        let known = snapshot.ports.each();
         let known: Vec<_> =
-            known.iter().map(|port| format!("{} ({})", port.port, word(port))).collect();
+            known.iter().map(|port| format!("{} ({})", port.numbers, word(port))).collect();
         return Err(wrong(format!("no listener has this port; there are {}", known.join(", "))));
     };
     if word(port) != scheme.as_str() {
@@ -256,13 +279,21 @@ fn port(snapshot: &Snapshot, number: u16, scheme: Scheme) -> Result<&Arc<Port>, 
     Ok(port)
 }
 
-fn conn(url: &Url, port: &Port, peer: IpAddr) -> ConnMeta {
-    let local = port.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+/// An address that a port listens on.
+fn address(port: &Port) -> IpAddr {
+    port.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn address_of(port: &Port) -> String {
+    port.addresses.first().map_or_else(|| "any other".to_owned(), ToString::to_string)
+}
+
+fn conn(url: &Url, local: SocketAddr, peer: IpAddr) -> ConnMeta {
     // Clients send names as server name, and never addresses (RFC 6066 3).
     let is_name = url.scheme == Scheme::Https && url.host().parse::<IpAddr>().is_err();
     ConnMeta {
         peer: SocketAddr::new(peer, 0),
-        local: SocketAddr::new(local, port.port),
+        local,
         scheme: url.scheme,
         sni: is_name.then(|| url.host().to_ascii_lowercase().into()),
     }
@@ -274,11 +305,13 @@ fn handshake_refusal(port: &Port, conn: &ConnMeta) -> Option<String> {
         return None;
     }
     match &conn.sni {
-        Some(name) if port.listener(name).is_none() => {
-            Some(format!("no listener of port {} has the server name {}", port.port, shown(name)))
-        }
+        Some(name) if port.listener(name).is_none() => Some(format!(
+            "no listener of port {} has the server name {}",
+            port.numbers,
+            shown(name)
+        )),
         None if port.listeners.iter().all(|listener| listener.hostname.is_some()) => {
-            Some(format!("every listener of port {} wants a server name", port.port))
+            Some(format!("every listener of port {} wants a server name", port.numbers))
         }
         _ => None,
     }

@@ -5,6 +5,7 @@
 mod client;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::StatusCode;
 use http::uri::PathAndQuery;
@@ -82,7 +83,9 @@ pub fn run(arguments: &VerifyArgs) -> Result<Verified, VerifyError> {
             continue;
         }
         let head = || input::head("GET", &asked, &arguments.header, plan.token.as_deref());
-        let question = Question { url: &asked, head: head()?, port: arguments.port, peer: None };
+        let address = address(arguments, &url, &configuration);
+        let (port, head_asked) = (arguments.port, head()?);
+        let question = Question { url: &asked, head: head_asked, port, address, peer: None };
         let offline = explain::answer(&configuration, question)?;
         if plan.name == WITHOUT_TOKEN && offline.status() == Some(StatusCode::UNAUTHORIZED) {
             plan.expected = StatusCode::UNAUTHORIZED; // as a JWTPolicy may have it
@@ -103,6 +106,13 @@ impl Verified {
     pub fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self)
     }
+}
+
+/// The gateway's address, where Gateways with addresses of their own share the port.
+fn address(arguments: &VerifyArgs, url: &Url, configuration: &Configuration) -> Option<IpAddr> {
+    let shared = configuration.snapshot.ports.at(arguments.port.unwrap_or_else(|| url.port()));
+    let known = arguments.connect.map(|address| address.ip()).or_else(|| url.host().parse().ok());
+    known.filter(|_| shared.len() > 1)
 }
 
 fn plans(

@@ -123,7 +123,7 @@ impl Pipeline {
         let conn = conn(request);
         let head = head(request).ok_or(Reason::MalformedRequest).map_err(malformed)?;
         let mut view = RequestView::read(head, &conn).map_err(malformed)?;
-        let port = &self.snapshot.ports[&PORT];
+        let port = &self.snapshot.ports.at(PORT)[0];
         let listener = port.listener(view.host()).unwrap();
         let gateway = &self.snapshot.gateways[listener.gateway.0];
         let realm = view.realm();

@@ -25,7 +25,7 @@ fn listener(hostname: Option<&str>, names: &[&[&str]], roots: &mut RootCertStore
         gateway: object("Gateway"),
         gateway_index: GatewayIndex(0),
         name: "https".into(),
-        port: 443,
+        ports: 443.into(),
         protocol: Protocol::Https,
         hostname: hostname.map(|name| Hostname::parse(name).unwrap()),
         certificates: certificates.collect(),

@@ -9,7 +9,7 @@ use super::super::conditions::{ConditionType, Draft, ObjectReport, Reason};
 use super::super::path::FieldPath;
 use super::reference::{GATEWAY_GROUP, Grants, Target, namespace_of, not_permitted};
 use super::secret::Certificates;
-use super::{GatewayModel, Model};
+use super::{GatewayModel, Model, listener_ports};
 use crate::manifest::gateway::Listener as WireListener;
 use crate::manifest::gateway::{
     FromNamespaces, Gateway, Protocol as WireProtocol, RouteNamespaces,
@@ -17,6 +17,7 @@ use crate::manifest::gateway::{
 use crate::model::listener::{
     Certificate, GatewayIndex, Hostname, Listener, ListenerIndex, Protocol,
 };
+use crate::model::port_range::PortRange;
 use crate::model::refusal::Refusals;
 
 /// Labels that Istio gives the workload of a Gateway.
@@ -28,7 +29,7 @@ pub(super) struct Attachable<'b> {
     /// Its number in the model; none: it is not accepted.
     pub(super) index: Option<ListenerIndex>,
     pub(super) name: &'b str,
-    pub(super) port: u16,
+    pub(super) ports: PortRange,
     pub(super) hostname: Option<Hostname>,
     pub(super) takes_http_routes: bool,
     pub(super) namespaces: &'b RouteNamespaces,
@@ -82,6 +83,7 @@ impl<'b> Translator<'b, '_> {
             policies: Vec::new(),
         });
         let mut draft = ObjectReport::open(self.gateway, None);
+        listener_ports::check(self.gateway, &mut draft);
         let addresses = addresses(self.gateway, &mut draft);
         let mut attachables = Vec::new();
         for (position, wire) in spec.listeners.iter().enumerate() {
@@ -130,17 +132,18 @@ impl<'b> Translator<'b, '_> {
             WireProtocol::Http => Protocol::Http,
             WireProtocol::Https => Protocol::Https,
         };
+        let ports = listener_ports::read(self.gateway, wire, &path, &mut draft);
         let listener = Listener {
             gateway: self.gateway.object.clone(),
             gateway_index,
             name: wire.name.as_str().into(),
-            port: wire.port.0,
+            ports,
             protocol,
             hostname: hostname.clone(),
             certificates,
             addresses: addresses.to_vec(),
         };
-        conflicts(&listener, &self.model.listeners, &path, &mut draft);
+        listener_ports::conflicts(&listener, &self.model.listeners, &path, &mut draft);
         let lacks_certificate = protocol == Protocol::Https && listener.certificates.is_empty();
         let accepted = draft.is_good(ConditionType::Accepted)
             && draft.is_good(ConditionType::Conflicted)
@@ -158,7 +161,7 @@ impl<'b> Translator<'b, '_> {
             ConditionType::Conflicted,
             ConditionType::Programmed,
         ]));
-        Attachable { index, hostname, takes_http_routes, ..attachable(wire) }
+        Attachable { index, ports, hostname, takes_http_routes, ..attachable(wire) }
     }
 
     fn certificates(
@@ -218,7 +221,7 @@ fn attachable(wire: &WireListener) -> Attachable<'_> {
     Attachable {
         index: None,
         name: &wire.name,
-        port: wire.port.0,
+        ports: PortRange::one(wire.port.0),
         hostname: None,
         takes_http_routes: true,
         namespaces: &wire.allowed_routes.namespaces,
@@ -292,34 +295,4 @@ fn takes_http_routes(wire: &WireListener, path: &FieldPath, draft: &mut Draft<'_
         }
     }
     takes
-}
-
-/// Compares a listener with those accepted before it.
-fn conflicts(listener: &Listener, accepted: &[Listener], path: &FieldPath, draft: &mut Draft<'_>) {
-    let mut conflict = |reason, field: &str, message| {
-        draft.problem(ConditionType::Conflicted, reason, path.key(field), message);
-    };
-    for other in accepted.iter().filter(|other| other.port == listener.port) {
-        let label = format!("listener {} of {}", other.name, other.gateway);
-        if other.protocol != listener.protocol {
-            let message = format!("port {} already speaks another protocol: {label}", other.port);
-            return conflict(Reason::ProtocolConflict, "protocol", message);
-        }
-        if other.addresses != listener.addresses {
-            let message = format!(
-                "port {} is already taken with other addresses: {label}; listeners of one port \
-                 share their addresses",
-                other.port
-            );
-            return conflict(Reason::PortUnavailable, "port", message);
-        }
-        if other.hostname == listener.hostname {
-            let hostname = match &listener.hostname {
-                Some(hostname) => format!("hostname {hostname}"),
-                None => "no hostname (every host)".to_owned(),
-            };
-            let message = format!("port {} with {hostname} is already taken: {label}", other.port);
-            return conflict(Reason::HostnameConflict, "hostname", message);
-        }
-    }
 }

@@ -108,7 +108,7 @@ impl Translator<'_, '_> {
         let named: Vec<&Attachable<'_>> = listeners
             .iter()
             .filter(|l| parent.section_name.as_deref().is_none_or(|section| section == l.name))
-            .filter(|l| parent.port.is_none_or(|port| port.0 == l.port))
+            .filter(|l| parent.port.is_none_or(|port| l.ports.contains(port.0)))
             .collect();
         if named.is_empty() {
             let field = if parent.section_name.is_some() { "sectionName" } else { "port" };

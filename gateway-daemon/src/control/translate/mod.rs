@@ -12,6 +12,7 @@ mod ext_authz_provider;
 mod gateway;
 mod http_route;
 mod jwt_policy;
+mod listener_ports;
 mod reference;
 mod request_authentication;
 mod secret;

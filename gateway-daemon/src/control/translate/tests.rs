@@ -86,7 +86,7 @@ fn describe(model: &Model, report: &Report) -> String {
         let certificates: Vec<_> = l.certificates.iter().map(|c| c.secret.to_string()).collect();
         format!(
             "{index}: {} listener {}: {:?} {} {hostname} addresses {:?} certificates {certificates:?}",
-            l.gateway, l.name, l.protocol, l.port, l.addresses
+            l.gateway, l.name, l.protocol, l.ports, l.addresses
         )
     }));
     block(

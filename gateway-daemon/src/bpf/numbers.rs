@@ -1,0 +1,144 @@
+//! Port numbers: which belong to some listener, and by which number their range is known. The
+//! programs look here before they look for an address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use gateway_common::abi::map;
+use gateway_common::steering::{GatewayPort, PortFilter, PortFirst};
+
+use super::BpfError;
+use super::maps::typed;
+use crate::counters::ListenerSlot;
+use crate::model::port_range::PortRange;
+
+/// `PORT_FILTER` and `PORT_FIRST`, and what they are worked out from.
+pub(super) struct Numbers {
+    /// What `GATEWAY_PORTS` holds.
+    steered: BTreeMap<GatewayPort, (ListenerSlot, PortRange)>,
+    filter: Array<MapData, u64>,
+    firsts: Array<MapData, u64>,
+}
+
+/// A range, and whether it is steered for every address or for a named one.
+type Group = (PortRange, bool);
+
+impl Numbers {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+        Ok(Self {
+            steered: BTreeMap::new(),
+            filter: typed(ebpf, map::PORT_FILTER)?,
+            firsts: typed(ebpf, map::PORT_FIRST)?,
+        })
+    }
+
+    /// Notes an entry of `GATEWAY_PORTS`.
+    pub(super) fn enter(&mut self, key: GatewayPort, listener: ListenerSlot, ports: PortRange) {
+        self.steered.insert(key, (listener, ports));
+    }
+
+    /// Forgets an entry, if it is (still) that of this range.
+    pub(super) fn leave(&mut self, key: GatewayPort, ports: PortRange) -> bool {
+        let ours = self.steered.get(&key).is_some_and(|(_, range)| *range == ports);
+        if ours {
+            self.steered.remove(&key);
+        }
+        ours
+    }
+
+    pub(super) fn steered(&self) -> impl Iterator<Item = (GatewayPort, ListenerSlot)> {
+        self.steered.iter().map(|(&key, &(slot, _))| (key, slot))
+    }
+
+    /// Shows the ports of a range to the programs, by its first number.
+    pub(super) fn show(&mut self, ports: PortRange) -> Result<(), BpfError> {
+        let groups = self.groups();
+        self.write_firsts(ports, &groups, Some(ports))?;
+        self.write_filter(ports, &groups)
+    }
+
+    /// Hides those that are no range's any more.
+    pub(super) fn hide(&mut self, ports: PortRange) -> Result<(), BpfError> {
+        let groups = self.groups();
+        self.write_filter(ports, &groups)?;
+        self.write_firsts(ports, &groups, None)
+    }
+
+    /// Hides every port. Of a hidden one nobody asks the first of its range, which is written anew
+    /// when it is shown again.
+    pub(super) fn clear(&mut self) -> Result<(), BpfError> {
+        self.steered.clear();
+        (0..PortFilter::ROWS)
+            .try_for_each(|row| change(map::PORT_FILTER, &mut self.filter, row, |_| 0))
+    }
+
+    fn groups(&self) -> BTreeSet<Group> {
+        let any = |key: &GatewayPort| Ipv6Addr::from(key.address).to_canonical().is_unspecified();
+        self.steered.iter().map(|(key, (_, ports))| (*ports, any(key))).collect()
+    }
+
+    /// Two bits for each port.
+    fn write_filter(&mut self, ports: PortRange, groups: &BTreeSet<Group>) -> Result<(), BpfError> {
+        let bits = |port| {
+            groups.iter().filter(|(range, _)| range.contains(port)).fold(0, |bits, (_, any)| {
+                bits | if *any { PortFilter::ANY_ADDRESS } else { PortFilter::NAMED_ADDRESS }
+            })
+        };
+        for (row, ports) in rows(ports, |port| PortFilter::of(port).row) {
+            change(map::PORT_FILTER, &mut self.filter, row, |word| {
+                ports.iter().fold(word, |word, &port| {
+                    let shift = PortFilter::of(port).shift;
+                    word & !(PortFilter::MASK << shift) | bits(port) << shift
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sixteen bits for each port. While a range is exchanged for another, the new one goes first.
+    fn write_firsts(
+        &mut self,
+        ports: PortRange,
+        groups: &BTreeSet<Group>,
+        preferred: Option<PortRange>,
+    ) -> Result<(), BpfError> {
+        let first = |port| {
+            let others = groups.iter().map(|(range, _)| *range);
+            let range = preferred.into_iter().chain(others).find(|range| range.contains(port));
+            range.map(PortRange::first).filter(|&first| first != port).unwrap_or(0)
+        };
+        for (row, ports) in rows(ports, |port| PortFirst::of(port).row) {
+            change(map::PORT_FIRST, &mut self.firsts, row, |word| {
+                ports.iter().fold(word, |word, &port| {
+                    let shift = PortFirst::of(port).shift;
+                    word & !(PortFirst::MASK << shift) | u64::from(first(port)) << shift
+                })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The ports of a range, by the row that they stand in.
+fn rows(ports: PortRange, row: impl Fn(u16) -> u32) -> BTreeMap<u32, Vec<u16>> {
+    let mut rows: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+    for port in ports.iter() {
+        rows.entry(row(port)).or_default().push(port);
+    }
+    rows
+}
+
+/// Changes a row, if there is something to change.
+fn change(
+    name: &'static str,
+    array: &mut Array<MapData, u64>,
+    row: u32,
+    change: impl FnOnce(u64) -> u64,
+) -> Result<(), BpfError> {
+    let failed = |error| BpfError::map("write", name, error);
+    let before = array.get(&row, 0).map_err(failed)?;
+    let after = change(before);
+    if after == before { Ok(()) } else { array.set(row, after, 0).map_err(failed) }
+}
