@@ -16,7 +16,7 @@ use super::forward;
 use super::http as stage;
 use super::stream::{Socket, Stream};
 use super::tls;
-use super::worker::{Closed, Worker};
+use super::worker::{Closed, ConnectionTask, Worker};
 use crate::clock::Moment;
 use crate::counters::{ConnectionEnd, Place};
 use crate::model::listener::Protocol;
@@ -37,7 +37,9 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, stop:
         match accepted {
             Ok((stream, peer)) => {
                 back_off = Duration::from_millis(5);
-                tokio::task::spawn_local(connection(Rc::clone(&worker), stream, peer));
+                // Made here and not in the task: a drain must not end between the two.
+                let task = worker.connection_task();
+                tokio::task::spawn_local(connection(Rc::clone(&worker), task, stream, peer));
             }
             // The client gave up between SYN and accept.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -52,8 +54,7 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, stop:
 }
 
 /// One client connection, from accept to close.
-async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let task = worker.connection_task();
+async fn connection(worker: Rc<Worker>, task: ConnectionTask, stream: TcpStream, peer: SocketAddr) {
     let Some(accepted) = Accepted::new(&worker, stream, peer) else {
         task.ends(ConnectionEnd::Refused);
         return;

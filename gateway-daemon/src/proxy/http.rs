@@ -120,7 +120,10 @@ async fn serve_h2(worker: &Rc<Worker>, io: Watched) {
             .max_local_error_reset_streams(limits.h2_max_pending_resets as usize)
             .serve_connection(TokioIo::new(io), service)
     );
-    let end = drive(worker, conn, hyper.as_mut(), http2::Connection::graceful_shutdown).await;
+    // GOAWAY first without and then with the last stream, so that none is lost (RFC 9113 6.8).
+    let drain = worker.leaving().wait();
+    let end =
+        drive(worker, conn, hyper.as_mut(), drain, http2::Connection::graceful_shutdown).await;
     match end {
         End::Closed(Ok(())) => {}
         End::Closed(Err(error)) => debug!(client = %conn.meta().peer, %error, "HTTP/2 ended"),
@@ -147,12 +150,13 @@ pub(super) async fn drive<C: Future>(
     worker: &Worker,
     conn: &Connection,
     mut serving: Pin<&mut C>,
+    drain: impl Future<Output = ()>,
     drain_begins: impl Fn(Pin<&mut C>),
 ) -> End<C::Output> {
     let limits = worker.limits();
     let mut wakes = conn.deadline(limits);
     let mut sleep = pin!(tokio::time::sleep(wakes.after(Moment::now())));
-    let mut drain = pin!(worker.draining().wait());
+    let mut drain = pin!(drain);
     let mut draining = false;
     poll_fn(|cx| {
         if !draining && drain.as_mut().poll(cx).is_ready() {

@@ -2,7 +2,6 @@
 //! Nothing here is shared with another worker but the snapshot and the connection gauge.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,13 +39,21 @@ pub enum WorkerCommand {
     },
     /// Stop accepting from a socket; its connections go on.
     Close(ListenerKey),
-    /// Stop accepting and finish what is under way.
+    /// Stop accepting, and send clients to whoever accepts instead: answers say that the connection
+    /// ends with them, and no connection is closed under a client that may be about to use it.
+    Leave,
+    /// Stop accepting, close idle connections and finish what is under way.
     Drain,
     /// Cut off what is still under way.
     Abort,
 }
 
 impl WorkerCommand {
+    /// [`Self::Leave`], to make one per worker.
+    pub fn leave() -> Self {
+        Self::Leave
+    }
+
     /// [`Self::Drain`], to make one per worker.
     pub fn drain() -> Self {
         Self::Drain
@@ -102,6 +109,7 @@ pub(super) struct Worker {
     watch: Option<Watch>,
     tokens: RefCell<TokenCache>,
     pool: Pool,
+    leaving: Closed,
     draining: Closed,
     connections: Cell<u32>,
     date: Cell<(u64, [u8; 29])>,
@@ -148,6 +156,12 @@ impl Worker {
         &self.pool
     }
 
+    /// Closed once no connection is to be used for another request.
+    pub(super) fn leaving(&self) -> &Closed {
+        &self.leaving
+    }
+
+    /// Closed once idle connections are to end.
     pub(super) fn draining(&self) -> &Closed {
         &self.draining
     }
@@ -214,13 +228,13 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.notify.notify_waiters();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     pub(super) async fn wait(&self) {
@@ -264,6 +278,7 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         marks,
         watch,
         tokens,
+        leaving: Closed::default(),
         draining: Closed::default(),
         connections: Cell::new(0),
         date: Cell::new((0, [0; 29])),
@@ -282,41 +297,58 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
 
 /// Follows commands; ends when drained and the last connection is closed.
 async fn serve(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<WorkerCommand>) {
-    let mut open: HashMap<ListenerKey, Rc<Closed>> = HashMap::new();
+    let mut open: Vec<(ListenerKey, Rc<Closed>)> = Vec::new();
     tokio::task::spawn_local(super::access_log::flush_loop(worker.access_log.clone()));
     tokio::task::spawn_local(super::upstream::reap_loop(Rc::clone(worker)));
-    while let Some(command) = commands.recv().await {
-        match command {
-            WorkerCommand::Listen { key, socket } => match TcpListener::from_std(socket) {
+    let last = loop {
+        match commands.recv().await {
+            Some(WorkerCommand::Listen { key, socket }) => match TcpListener::from_std(socket) {
                 Ok(listener) => {
                     let stop = Rc::new(Closed::default());
-                    open.insert(key, Rc::clone(&stop));
+                    open.push((key, Rc::clone(&stop)));
                     tokio::task::spawn_local(accept_loop(Rc::clone(worker), listener, stop));
                 }
                 Err(error) => tracing::error!(?key, %error, "cannot poll a listening socket"),
             },
-            WorkerCommand::Close(key) => {
-                if let Some(stop) = open.remove(&key) {
-                    stop.close();
-                }
+            Some(WorkerCommand::Close(key)) => {
+                let closed = open.extract_if(.., |(name, _)| *name == key);
+                closed.for_each(|(_, stop)| stop.close());
             }
-            WorkerCommand::Drain => break,
-            WorkerCommand::Abort => return,
+            last => break last,
         }
-    }
-    for stop in open.values() {
+    };
+    for (_, stop) in open {
         stop.close();
     }
-    worker.draining.close();
-    tokio::select! {
-        () = worker.drained() => {}
-        // Whatever comes now, or nobody left to tell: enough waited.
-        _ = commands.recv() => {}
-    }
+    worker.drain(last, commands).await;
 }
 
 impl Worker {
-    /// Ends when no connection is open; `app` bounds the wait.
+    /// Follows the commands that end a worker, until no connection is open; `app` bounds the wait.
+    async fn drain(
+        &self,
+        mut command: Option<WorkerCommand>,
+        mut commands: mpsc::UnboundedReceiver<WorkerCommand>,
+    ) {
+        loop {
+            match command {
+                Some(WorkerCommand::Leave) => self.leaving.close(),
+                Some(WorkerCommand::Drain) => {
+                    self.leaving.close();
+                    self.draining.close();
+                }
+                Some(WorkerCommand::Listen { .. } | WorkerCommand::Close(_)) => {}
+                // Enough waited, or nobody left to tell.
+                Some(WorkerCommand::Abort) | None => return,
+            }
+            command = tokio::select! {
+                () = self.drained() => return,
+                command = commands.recv() => command,
+            };
+        }
+    }
+
+    /// Ends when no connection is open.
     async fn drained(&self) {
         while self.connections.get() > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;

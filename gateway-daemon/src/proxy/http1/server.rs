@@ -48,7 +48,7 @@ pub(in crate::proxy) async fn serve(
     let io = Rc::new(Io::new(worker, conn, stream, first));
     let end = {
         let requests = pin!(requests(worker, conn, &io));
-        drive(worker, conn, requests, |_| {}).await
+        drive(worker, conn, requests, worker.draining().wait(), |_| {}).await
     };
     let close = match end {
         End::Closed(close) => close,
@@ -149,7 +149,7 @@ async fn respond(
     }
     let keep = asked.keep_alive
         && framing != Framing::UntilClose
-        && !worker.draining().is_closed()
+        && !worker.leaving().is_closed()
         && (io.body.borrow().is_done() || !matches!(body, ResponseBody::Full(_)))
         && !says_close(&head.headers);
     let connection = match (keep, asked.http10) {
@@ -353,13 +353,13 @@ impl Io {
             let silent = input.is_empty();
             drop(input);
             self.conn.set_in_head(!silent);
-            if silent && worker.draining().is_closed() {
-                return Poll::Ready(Ok(None));
-            }
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
+                    if silent && worker.draining().is_closed() {
+                        return Poll::Ready(Ok(None));
+                    }
                     if silent {
                         // Who waits keeps no buffer.
                         self.worker.give_input(std::mem::take(&mut *self.input.borrow_mut()));
