@@ -1,8 +1,8 @@
 //! Whether the ledger balances: every sum of `docs/counters.md`, row by row, also on a live node.
 //!
-//! A row has one writer, which adds to a total first and to its part right after. So a row is read
-//! until two readings in turn agree and its sums hold; a writer needs nanoseconds for the rest, and
-//! a row that never balances is wrong. Reasons and requests stand in different rows, so those are
+//! A row has one writer, or a few while a daemon takes over from another one, each of which adds to
+//! a total first and to its part right after. So a row is read until two readings in turn agree and
+//! its sums hold; a writer needs nanoseconds for the rest, and a row that never balances is wrong. Reasons and requests stand in different rows, so those are
 //! read as reasons, requests, reasons: what was refused lies between the two, and where nothing
 //! was refused meanwhile all three agree.
 
@@ -36,6 +36,9 @@ const PATIENCE: u32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(1);
 /// Readings of a worker's reasons and requests while it goes on refusing.
 const QUIET: u32 = 250;
+/// Daemons that may write a worker's rows at a time: one, and those that it relieved and that still
+/// drain. Each may have one request half entered.
+pub const MAX_WRITERS: u32 = 4;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -238,8 +241,9 @@ fn reasons(audit: &mut Audit, regions: &Regions, patience: &mut u32, worker: u32
         let refused = refused.wrapping_add(retired);
         let last = reading + 1 == QUIET;
         let quiet = before == after && refused == after;
-        // A worker that never stops refusing; one request may be half entered.
-        let busy = last && before != after && (before..=after.saturating_add(1)).contains(&refused);
+        // A worker that never stops refusing; requests may be half entered.
+        let most = after.saturating_add(MAX_WRITERS.into());
+        let busy = last && before != after && (before..=most).contains(&refused);
         if quiet || busy {
             return audit.enter(REASONS, refused, refused);
         }

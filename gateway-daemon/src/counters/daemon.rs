@@ -45,23 +45,36 @@ impl ConnectionEnd {
 
 /// A worker's handle to its rows of `REQUEST_COUNTERS`.
 ///
-/// The worker is the only writer, so counting is a plain load, add and store: no lock prefix, no
-/// system call. It may move to the worker's thread, and is not shared between threads.
+/// One worker of a daemon writes a row. While a daemon takes over from another one, the other's
+/// worker of the same number finishes what it has under way in the same row, so every addition is
+/// atomic; no system call is made. It may move to the worker's thread, and is not shared between
+/// threads, whose additions to a total and its part would interleave.
 #[derive(Debug)]
 pub struct WorkerCounters {
     regions: Regions,
     worker: u32,
-    /// Not `Sync`: two threads that add to one cell would lose counts.
+    /// Not `Sync`.
     one_thread: PhantomData<Cell<()>>,
 }
 
 impl WorkerCounters {
-    /// What the last writer of the rows left open, because it was killed, is lost.
+    /// What the last writer of the rows left open, because it was killed, is lost; while it still
+    /// runs, nothing is.
     pub(super) fn new(regions: Regions, worker: u32) -> Self {
-        let row = regions.request_row(PathSlot::NONE, worker);
-        let lost = row[CONNECTIONS_OPEN].swap(0, Relaxed);
+        let counters = Self { regions, worker, one_thread: PhantomData };
+        if !counters.regions.is_shared() {
+            counters.settle(0);
+        }
+        counters
+    }
+
+    /// Nobody else writes these rows any more, and `open` connections are open here: what the rows
+    /// have beyond that was open when another daemon was killed, and is lost.
+    pub fn settle(&self, open: u32) {
+        let row = self.regions.request_row(PathSlot::NONE, self.worker);
+        let lost = row[CONNECTIONS_OPEN].load(Relaxed).wrapping_sub(u64::from(open));
+        row[CONNECTIONS_OPEN].fetch_sub(lost, Relaxed);
         add(&row[CONNECTIONS_LOST], lost);
-        Self { regions, worker, one_thread: PhantomData }
     }
 
     /// Counts a request with its final verdict and the body bytes that passed each way. Call it
@@ -98,11 +111,10 @@ impl WorkerCounters {
     pub fn connection_closed(&self, end: ConnectionEnd) {
         let row = self.regions.request_row(PathSlot::NONE, self.worker);
         add(&row[end.word()], 1);
-        row[CONNECTIONS_OPEN].store(row[CONNECTIONS_OPEN].load(Relaxed).wrapping_sub(1), Relaxed);
+        row[CONNECTIONS_OPEN].fetch_sub(1, Relaxed);
     }
 }
 
-/// Adds where nobody else writes.
 fn add(cell: &AtomicU64, amount: u64) {
-    cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
+    cell.fetch_add(amount, Relaxed);
 }

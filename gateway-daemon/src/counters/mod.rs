@@ -1,11 +1,12 @@
 //! Counters: packets per (hook, listener), requests per path, refusals per reason,
 //! wire bytes per path.
 //!
-//! They live in memory that the kernel half and `bpftool` share (BPF arrays, mapped), or in an
-//! anonymous mapping of the same form with `--datapath off`. Nothing here makes a system call to
+//! They live in memory that the kernel half and `bpftool` share (BPF arrays, mapped), or in
+//! anonymous memory of the same form with `--datapath off`. Nothing here makes a system call to
 //! count or to read. `docs/counters.md` explains every field.
 //!
 //! - [`Regions`]: the six mapped arrays. Cheap to clone.
+//! - [`Memory`]: anonymous files to map, for `--datapath off`.
 //! - [`WorkerCounters`]: a worker's writing end, one per worker.
 //! - [`PathSlots`], [`ListenerSlots`]: which name has which row; the control thread's.
 //! - [`Totals`]: sums over CPUs and workers, for observers.
@@ -16,14 +17,16 @@ mod audit;
 mod daemon;
 mod gauge;
 mod kernel;
+mod memory;
 mod regions;
 mod render;
 mod slots;
 mod totals;
 
-pub use audit::{Audit, Fault, Sum, audit};
+pub use audit::{Audit, Fault, MAX_WRITERS, Sum, audit};
 pub use daemon::{ConnectionEnd, WorkerCounters};
 pub use gauge::{Gauge, Place};
+pub use memory::Memory;
 pub use regions::{RegionError, Regions};
 pub use render::{Grid, json, table};
 pub use slots::{Assignment, ListenerSlot, ListenerSlots, PathSlots};

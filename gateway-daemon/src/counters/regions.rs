@@ -2,8 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway_common::abi::{self, map};
 use gateway_common::counters::{
@@ -60,6 +60,7 @@ struct Arrays {
     listener_names: Mapping,
     workers: u32,
     cpus: u32,
+    shared: AtomicBool,
 }
 
 impl Regions {
@@ -84,26 +85,39 @@ impl Regions {
         units(map::PATH_NAMES, &path_names, PATH_NAME_WORDS * paths, "name table")?;
         let listeners = LISTENER_NAME_WORDS * abi::MAX_LISTENERS as usize;
         units(map::LISTENER_NAMES, &listener_names, listeners, "name table")?;
-        let arrays =
-            Arrays { requests, packets, wire, reasons, path_names, listener_names, workers, cpus };
-        Ok(Self(Arc::new(arrays)))
+        Ok(Self(Arc::new(Arrays {
+            requests,
+            packets,
+            wire,
+            reasons,
+            path_names,
+            listener_names,
+            workers,
+            cpus,
+            shared: AtomicBool::new(false),
+        })))
     }
 
-    /// Arrays of this process alone, for `--datapath off`: the same rows, read by nobody else,
-    /// gone at exit. The packet and wire rows stay zero.
+    /// Arrays that nobody else reads, gone with the value; see [`Memory`](super::Memory).
     pub fn anonymous(workers: u32) -> Result<Self, RegionError> {
-        let paths = abi::MAX_PATHS as usize;
-        Self::open(|name| {
-            let words = match name {
-                map::REQUEST_COUNTERS => RequestCounters::WORDS * paths * workers as usize,
-                map::PACKET_COUNTERS => PacketCounters::WORDS * PACKET_ROWS_PER_CPU as usize,
-                map::WIRE_COUNTERS => WireCounters::WORDS * paths,
-                map::REASON_COUNTERS => ReasonCounters::WORDS * abi::MAX_WORKERS as usize,
-                map::PATH_NAMES => PATH_NAME_WORDS * paths,
-                _ => LISTENER_NAME_WORDS * abi::MAX_LISTENERS as usize,
-            };
-            Mapping::anonymous(words).map_err(RegionError::Memory)
-        })
+        super::Memory::new(workers)?.regions()
+    }
+
+    /// Says whether another daemon still writes rows, of which this one takes over. While it does,
+    /// no row is zeroed for another name.
+    pub fn set_shared(&self, shared: bool) {
+        self.0.shared.store(shared, Relaxed);
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.0.shared.load(Relaxed)
+    }
+
+    /// Nobody else writes any more: what rows beyond those of `workers` have open is lost.
+    pub fn settle_beyond(&self, workers: u32) {
+        for worker in workers..self.workers() {
+            WorkerCounters::new(self.clone(), worker).settle(0);
+        }
     }
 
     /// Workers that have rows.

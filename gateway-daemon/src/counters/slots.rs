@@ -52,10 +52,11 @@ impl PathSlots {
     ///
     /// A known name keeps its slot and counts. A freed slot keeps name and counts until it is
     /// needed again, longest-freed first, and only once no slot was never used; it is zeroed then.
+    /// Not while another daemon still counts there: its names may be among the freed.
     pub fn assign(&mut self, names: &[String]) -> Assignment<PathSlot> {
         let Self { regions, table } = self;
         let names: Vec<String> = names.iter().map(|name| fit(name, abi::PATH_NAME_BYTES)).collect();
-        let assignment = table.assign(&names, |slot, name| {
+        let assignment = table.assign(&names, !regions.is_shared(), |slot, name| {
             (0..regions.workers()).for_each(|w| retire(regions, PathSlot(slot), w));
             (0..regions.cpus()).for_each(|cpu| zero(regions.wire_row(PathSlot(slot), cpu)));
             write_name(regions.path_name(slot), name);
@@ -83,7 +84,7 @@ impl ListenerSlots {
         let Self { regions, table } = self;
         let names: Vec<String> =
             names.iter().map(|name| fit(name, abi::LISTENER_NAME_BYTES)).collect();
-        let assignment = table.assign(&names, |slot, name| {
+        let assignment = table.assign(&names, !regions.is_shared(), |slot, name| {
             for hook in Hook::ALL {
                 (0..regions.cpus()).for_each(|cpu| zero(regions.packet_row(cpu, hook, slot)));
             }
@@ -139,8 +140,13 @@ impl Table {
     }
 
     /// `take` is called for each name that gets a slot it did not have: it zeroes the slot's rows
-    /// and writes the name.
-    fn assign(&mut self, names: &[String], mut take: impl FnMut(u32, &str)) -> Assignment<u32> {
+    /// and writes the name. `recycle`: slots of names that are freed may be given away.
+    fn assign(
+        &mut self,
+        names: &[String],
+        recycle: bool,
+        mut take: impl FnMut(u32, &str),
+    ) -> Assignment<u32> {
         let mut before = std::mem::take(&mut self.wanted);
         for name in names {
             if let Some((name, slot)) = before.remove_entry(name) {
@@ -158,7 +164,7 @@ impl Table {
             let known = self.wanted.get(name).copied();
             let slot =
                 known.or_else(|| self.freed.remove(name).map(|(slot, _)| slot)).or_else(|| {
-                    let slot = self.free()?;
+                    let slot = self.unused.pop().or_else(|| self.recycled(recycle))?;
                     take(slot, name);
                     Some(slot)
                 });
@@ -173,12 +179,9 @@ impl Table {
         Assignment { slots, unplaced }
     }
 
-    /// A slot for a new name: one that was never used, else the longest-freed.
-    fn free(&mut self) -> Option<u32> {
-        if let Some(slot) = self.unused.pop() {
-            return Some(slot);
-        }
-        while let Some((name, age)) = self.ages.pop_front() {
+    /// The slot that was freed longest ago.
+    fn recycled(&mut self, allowed: bool) -> Option<u32> {
+        while allowed && let Some((name, age)) = self.ages.pop_front() {
             if let Some(&(slot, freed)) = self.freed.get(&name)
                 && freed == age
             {
@@ -253,7 +256,7 @@ mod tests {
         let mut table = Table::new(4, |_| None);
         let mut taken = Vec::new();
         let mut assign = |wanted: &[&str]| {
-            let assignment = table.assign(&names(wanted), |slot, name| {
+            let assignment = table.assign(&names(wanted), true, |slot, name| {
                 taken.push(format!("{slot}={name}"));
             });
             (assignment.slots, assignment.unplaced, std::mem::take(&mut taken).join(" "))
@@ -275,10 +278,24 @@ mod tests {
     #[test]
     fn the_longest_freed_slot_goes_first() {
         let mut table = Table::new(3, |_| None);
-        assert_eq!(table.assign(&names(&["a", "b"]), |_, _| ()).slots, [1, 2]);
-        assert_eq!(table.assign(&names(&["a"]), |_, _| ()).slots, [1]);
-        assert_eq!(table.assign(&names(&[]), |_, _| ()).slots, [0_u32; 0]);
-        assert_eq!(table.assign(&names(&["c"]), |_, _| ()).slots, [2]);
+        assert_eq!(table.assign(&names(&["a", "b"]), true, |_, _| ()).slots, [1, 2]);
+        assert_eq!(table.assign(&names(&["a"]), true, |_, _| ()).slots, [1]);
+        assert_eq!(table.assign(&names(&[]), true, |_, _| ()).slots, [0_u32; 0]);
+        assert_eq!(table.assign(&names(&["c"]), true, |_, _| ()).slots, [2]);
+    }
+
+    #[test]
+    fn a_freed_slot_is_kept_while_another_daemon_counts_there() {
+        let regions = Regions::anonymous(1).unwrap();
+        let many = |prefix: &str| -> Vec<String> {
+            (1..abi::MAX_LISTENERS).map(|number| format!("{prefix}{number}")).collect()
+        };
+        let mut slots = ListenerSlots::new(regions.clone());
+        assert_eq!(slots.assign(&many("old")).unplaced, 0);
+        regions.set_shared(true);
+        assert_eq!(slots.assign(&many("new")).unplaced, many("new").len());
+        regions.set_shared(false);
+        assert_eq!(slots.assign(&many("new")).unplaced, 0);
     }
 
     #[test]

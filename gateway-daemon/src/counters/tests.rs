@@ -1,6 +1,7 @@
 //! Tests, tables with named rows.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::thread;
 
 use gateway_common::abi::{self, map};
@@ -11,7 +12,7 @@ use gateway_common::reasons::ReasonCounters;
 use gateway_common::verdict::{PacketVerdict, RequestVerdict};
 
 use super::*;
-use crate::sys::mmap::Mapping;
+use crate::sys::mmap::{Mapping, memory_file};
 
 /// Two workers, two paths and a listener.
 fn regions() -> Regions {
@@ -123,7 +124,8 @@ fn arrays_of_another_size_are_refused() {
                 _ => 16 * 64,
             };
             let words = if name == short { words - 1 } else { words };
-            Mapping::anonymous(words).map_err(RegionError::Memory)
+            let file = memory_file("test", words).map_err(RegionError::Memory)?;
+            Mapping::of_file(file.as_fd(), words).map_err(RegionError::Memory)
         })
     };
     assert!(open("none").is_ok());
@@ -306,6 +308,40 @@ fn the_audit_of_a_busy_node_finds_no_fault() {
 }
 
 #[test]
+fn two_writers_of_a_row_lose_nothing() {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    let regions = Regions::anonymous(1).unwrap();
+    regions.set_shared(true);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers = [(); 2].map(|()| {
+            let worker = regions.worker(0).unwrap();
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut done = 0_u64;
+                while !stop.load(Relaxed) {
+                    for _ in 0..100 {
+                        worker.record(PathSlot(0), RequestVerdict::Denied, 1, 1);
+                        worker.refused(0);
+                        done += 1;
+                    }
+                    thread::sleep(Duration::from_micros(100));
+                }
+                done
+            })
+        });
+        let found = audit(&regions);
+        assert!(found.holds(), "{found}");
+        stop.store(true, Relaxed);
+        let done: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        assert_eq!(Totals::read(&regions).requests().denied, done);
+    });
+}
+
+#[test]
 fn what_a_killed_writer_left_open_is_lost() {
     let regions = regions();
     let killed = regions.worker(0).unwrap();
@@ -315,6 +351,35 @@ fn what_a_killed_writer_left_open_is_lost() {
     let _next = regions.worker(0).unwrap();
     let sum = Totals::read(&regions).requests();
     assert_eq!((sum.connections, sum.connections_open, sum.connections_lost), (2, 0, 1));
+    assert!(audit(&regions).holds());
+}
+
+#[test]
+fn a_daemon_that_takes_over_counts_in_the_rows_of_the_one_before() {
+    let regions = Regions::anonymous(2).unwrap();
+    let old = regions.worker(0).unwrap();
+    let beyond = regions.worker(1).unwrap();
+    for worker in [&old, &old, &old, &beyond] {
+        worker.connection_accepted();
+    }
+    regions.set_shared(true);
+    let new = regions.worker(0).unwrap();
+    new.connection_accepted();
+    old.connection_closed(ConnectionEnd::Served);
+    let open = || {
+        let sum = Totals::read(&regions).requests();
+        (sum.connections_open, sum.connections_lost)
+    };
+    assert_eq!(open(), (4, 0), "nothing is lost while the old one runs");
+    assert!(audit(&regions).holds());
+    // The old one is killed.
+    regions.set_shared(false);
+    new.settle(1);
+    regions.settle_beyond(1);
+    assert_eq!(open(), (1, 3));
+    new.connection_closed(ConnectionEnd::Served);
+    new.settle(0);
+    assert_eq!(open(), (0, 3), "and only once");
     assert!(audit(&regions).holds());
 }
 
