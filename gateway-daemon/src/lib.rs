@@ -15,6 +15,7 @@ pub mod clock;
 pub mod control;
 pub mod counters;
 pub mod doctor;
+pub mod handover;
 pub mod lifecycle;
 mod manifest;
 pub mod model;

@@ -4,6 +4,7 @@
 
 pub mod addresses;
 pub mod caps;
+pub mod channel;
 pub mod kernel;
 pub mod link;
 pub mod mmap;

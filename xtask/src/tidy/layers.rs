@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "control",
             "counters",
             "doctor",
+            "handover",
             "lifecycle",
             "model",
             "proxy",
@@ -38,6 +39,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("settings", &["model"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
+    // Between two daemons; what is handed over is nothing to it but files.
+    ("handover", &["sys"]),
     // What people ask is asked of the modules that decide.
     (
         "tools",
