@@ -30,13 +30,14 @@ pub struct AttachOptions {
 /// Maps and programs are in the kernel, and packets run through them. Dropping it detaches, unless
 /// it was left to a successor.
 pub struct Attached {
-    loaded: Loaded,
-    options: AttachOptions,
-    attachments: Vec<Attachment>,
+    pub(super) loaded: Loaded,
+    pub(super) options: AttachOptions,
+    pub(super) attachments: Vec<Attachment>,
     /// By attachment: the interface's number when nothing could be attached to it last.
     failed: Vec<u32>,
-    links: Links,
-    left: bool,
+    pub(super) links: Links,
+    /// What is in the kernel is another daemon's: one that hands over, or one that took over.
+    pub(super) left: bool,
 }
 
 /// What keeps programs attached.
@@ -48,12 +49,12 @@ pub(super) struct Links {
 }
 
 impl Links {
-    fn extend(&mut self, mut more: Self) {
+    pub(super) fn extend(&mut self, mut more: Self) {
         self.held.append(&mut more.held);
         self.filters.append(&mut more.filters);
     }
 
-    fn set_detach(&mut self) {
+    pub(super) fn set_detach(&mut self) {
         self.held.iter_mut().for_each(|held| held.set_detach(true));
     }
 }
@@ -91,6 +92,9 @@ impl Loaded {
     ) -> Result<Attached, BpfError> {
         let mut attachments: Vec<Attachment> = Vec::new();
         let mut links = Links::default();
+        if self.beside {
+            self.maps.set_blocks(&self.options.deny_sources, &self.options.trusted_sources)?;
+        }
         for interface in interfaces {
             if attachments.iter().any(|attachment| attachment.interface == *interface) {
                 continue;
@@ -99,13 +103,15 @@ impl Loaded {
             attachments.push(attachment);
             links.extend(more);
         }
-        links.set_detach();
-        self.detach_others(&links.held)?;
-        let failed = vec![0; attachments.len()];
-        Ok(Attached { loaded: self, options, attachments, failed, links, left: false })
+        let (failed, left) = (vec![0; attachments.len()], self.beside);
+        if !left {
+            links.set_detach();
+            self.detach_others(&links.held)?;
+        }
+        Ok(Attached { loaded: self, options, attachments, failed, links, left })
     }
 
-    fn attach_interface(
+    pub(super) fn attach_interface(
         &mut self,
         interface: &str,
         options: AttachOptions,
@@ -134,7 +140,7 @@ impl Loaded {
     }
 
     /// Detaches what an earlier daemon left on interfaces that are not ours.
-    fn detach_others(&self, held: &[Held]) -> Result<(), BpfError> {
+    pub(super) fn detach_others(&self, held: &[Held]) -> Result<(), BpfError> {
         let failed = |action, path: &Path, source| BpfError::PinDirectory {
             action,
             path: path.to_owned(),
@@ -216,18 +222,6 @@ impl Attached {
                 (before != now).then_some(InterfaceChange::Failed(error))
             }
         }
-    }
-
-    /// Leaves everything in the kernel as it is, to a successor that has taken it over.
-    pub fn leave(&mut self) {
-        self.left = true;
-        self.links.held.iter_mut().for_each(|held| held.set_detach(false));
-        self.links.filters.drain(..).for_each(std::mem::forget);
-    }
-
-    /// Whether it was left to a successor.
-    pub fn is_left(&self) -> bool {
-        self.left
     }
 }
 

@@ -84,6 +84,35 @@ pub enum BpfError {
         /// The pin directory.
         directory: PathBuf,
     },
+    /// A daemon that runs has fewer rows than this one needs.
+    #[error(
+        "--workers {workers} is more than the {rows} that the running gateway-daemon has counters \
+         for, which can only be added while none runs: use --workers {rows} or fewer, or stop it \
+         first"
+    )]
+    Rows {
+        /// What was asked for.
+        workers: u32,
+        /// What there is.
+        rows: u32,
+    },
+    /// Programs of another layout are attached.
+    #[error(
+        "{} at {}, whose maps have another layout: their counters and bans cannot be taken over. {}",
+        if *running { "a gateway-daemon runs" } else { "a gateway-daemon left its programs attached" },
+        directory.display(),
+        if *running {
+            "Stop it first, then start this one".to_owned()
+        } else {
+            format!("`gateway-daemon unload --pin-directory {}` removes them", directory.display())
+        }
+    )]
+    OtherLayout {
+        /// Its pin directory.
+        directory: PathBuf,
+        /// Whether it runs.
+        running: bool,
+    },
     /// A pinned map has another layout.
     #[error(
         "the pinned map {} has {property} {found}, this version needs {expected}: another version \

@@ -1,6 +1,7 @@
 //! Detached to loaded: the object into the kernel, its maps pinned or continued.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
@@ -52,50 +53,44 @@ pub struct Detached {
     options: LoadOptions,
     pins: PinDirectory,
     cpus: u32,
+    beside: bool,
 }
 
 impl Detached {
     /// Checks what can be checked without loading, and takes the pin directory. Fails if another
     /// daemon uses it.
     pub fn prepare(options: LoadOptions) -> Result<Self, BpfError> {
-        if let Some(reason) = missing_object() {
-            return Err(BpfError::NoKernelObject { reason });
-        }
-        if !(1..=abi::MAX_WORKERS).contains(&options.workers) {
-            return Err(BpfError::Workers { workers: options.workers, most: abi::MAX_WORKERS });
-        }
-        for v4 in [true, false] {
-            let family = |cidr: &&Cidr| cidr.address().is_ipv4() == v4;
-            for (flag, list, most) in [
-                ("--deny-source", &options.deny_sources, abi::MAX_DENY_SOURCES),
-                ("--trusted-source", &options.trusted_sources, abi::MAX_TRUSTED_SOURCES),
-            ] {
-                let found = list.iter().filter(family).count();
-                if found > most as usize {
-                    return Err(BpfError::TooManyBlocks { flag, found, most });
-                }
-            }
-        }
-        let cpus = aya::util::nr_cpus().map_err(|(file, source)| BpfError::PinDirectory {
-            action: "read",
-            path: file.into(),
-            source,
-        })?;
-        let cpus = u32::try_from(cpus)
-            .ok()
-            .filter(|&cpus| cpus <= abi::MAX_CPUS)
-            .ok_or(BpfError::Cpus { cpus, most: abi::MAX_CPUS })?;
+        let cpus = check(&options)?;
         let pins = PinDirectory::take(&options.pin_directory)?;
-        Ok(Self { options, pins, cpus })
+        pins::refuse_other_layouts(pins.path())?;
+        Ok(Self { options, pins, cpus, beside: false })
+    }
+
+    /// The same beside a daemon that serves and hands over, with the lock of the pin directory:
+    /// nothing of what it uses is changed before [`Attached::commit`](super::Attached::commit) but
+    /// the programs, and the lists of denied and trusted sources.
+    pub fn beside(options: LoadOptions, lock: File) -> Result<Self, BpfError> {
+        let cpus = check(&options)?;
+        let pins = PinDirectory::share(&options.pin_directory, lock)?;
+        Ok(Self { options, pins, cpus, beside: true })
+    }
+
+    /// The same beside a daemon that drains and uses nothing but its rows of counters.
+    pub fn after(options: LoadOptions, lock: File) -> Result<Self, BpfError> {
+        Ok(Self { beside: false, ..Self::beside(options, lock)? })
     }
 
     /// Loads maps and programs. Pinned maps of the same layout are continued: counters go on where
     /// they were. More workers than before: their rows are added. Steering, worker sockets and the
-    /// deny list begin empty.
+    /// deny list begin empty, unless another daemon uses them.
     pub fn load(self, _: &Privileged) -> Result<Loaded, BpfError> {
-        let Self { options, pins, cpus } = self;
+        let Self { options, pins, cpus, beside } = self;
         let specs = pins::specs(options.workers, cpus);
-        let (workers, migration) = pins.check(&specs, options.workers)?;
+        let (workers, migration) = if beside {
+            (pins.check_beside(&specs, options.workers)?, None)
+        } else {
+            pins.check(&specs, options.workers)?
+        };
         let mut loader = EbpfLoader::new();
         loader
             .map_max_entries(map::REQUEST_COUNTERS, workers * abi::MAX_PATHS)
@@ -110,9 +105,43 @@ impl Detached {
         if let Some(migration) = migration {
             migration.finish(&maps)?;
         }
-        maps.reset(&options.deny_sources, &options.trusted_sources)?;
-        Ok(Loaded { ebpf, maps, pins })
+        if !beside {
+            maps.reset()?;
+            maps.set_blocks(&options.deny_sources, &options.trusted_sources)?;
+        }
+        Ok(Loaded { ebpf, maps, pins, options, beside })
     }
+}
+
+/// Checks what can be checked without the kernel. Answers how many CPUs there may be.
+fn check(options: &LoadOptions) -> Result<u32, BpfError> {
+    if let Some(reason) = missing_object() {
+        return Err(BpfError::NoKernelObject { reason });
+    }
+    if !(1..=abi::MAX_WORKERS).contains(&options.workers) {
+        return Err(BpfError::Workers { workers: options.workers, most: abi::MAX_WORKERS });
+    }
+    for v4 in [true, false] {
+        let family = |cidr: &&Cidr| cidr.address().is_ipv4() == v4;
+        for (flag, list, most) in [
+            ("--deny-source", &options.deny_sources, abi::MAX_DENY_SOURCES),
+            ("--trusted-source", &options.trusted_sources, abi::MAX_TRUSTED_SOURCES),
+        ] {
+            let found = list.iter().filter(family).count();
+            if found > most as usize {
+                return Err(BpfError::TooManyBlocks { flag, found, most });
+            }
+        }
+    }
+    let cpus = aya::util::nr_cpus().map_err(|(file, source)| BpfError::PinDirectory {
+        action: "read",
+        path: file.into(),
+        source,
+    })?;
+    u32::try_from(cpus)
+        .ok()
+        .filter(|&cpus| cpus <= abi::MAX_CPUS)
+        .ok_or(BpfError::Cpus { cpus, most: abi::MAX_CPUS })
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), BpfError> {
@@ -145,6 +174,9 @@ pub struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) maps: Maps,
     pub(super) pins: PinDirectory,
+    pub(super) options: LoadOptions,
+    /// Another daemon serves with these maps.
+    pub(super) beside: bool,
 }
 
 impl Loaded {

@@ -62,15 +62,30 @@ impl Maps {
         })
     }
 
-    /// Empties steering and sockets, which are this process's, and sets the lists of denied and
-    /// trusted sources.
-    pub(super) fn reset(&mut self, denied: &[Cidr], trusted: &[Cidr]) -> Result<(), BpfError> {
+    /// Empties steering and sockets, which are a process's.
+    pub(super) fn reset(&mut self) -> Result<(), BpfError> {
         self.clear_steering()?;
         for index in 0..2 * abi::MAX_WORKERS {
             absent(map::WORKER_SOCKETS, self.worker_sockets.clear_index(&index))?;
         }
+        Ok(())
+    }
+
+    /// Sets the lists of denied and trusted sources.
+    pub(super) fn set_blocks(&mut self, denied: &[Cidr], trusted: &[Cidr]) -> Result<(), BpfError> {
         self.denied.set(denied)?;
         self.trusted.set(trusted)
+    }
+
+    /// The secret of the flow hash.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Goes on with a predecessor's secret of the flow hash, so that with as many workers every
+    /// handshake that is under way stays with its worker.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
     }
 
     /// Takes connections for (addresses, ports) to this listener slot from now on. No addresses:
@@ -93,17 +108,45 @@ impl Maps {
         all: &[(ListenerSlot, Vec<IpAddr>, PortRange)],
     ) -> Result<(), BpfError> {
         for (listener, addresses, ports) in all {
-            let entry =
-                GatewayPortEntry { listener: listener.0, workers: self.workers, seed: self.seed };
             for key in keys(addresses, *ports) {
-                self.gateway_ports.insert(key, entry, 0).map_err(|error| match errno(&error) {
-                    Some(libc::E2BIG) => BpfError::TooManyPorts { most: abi::MAX_GATEWAY_PORTS },
-                    _ => BpfError::map("write", map::GATEWAY_PORTS, error),
-                })?;
-                self.numbers.enter(key, *listener, *ports);
+                self.enter(key, *listener, *ports)?;
             }
         }
         all.iter().try_for_each(|(_, _, ports)| self.numbers.show(*ports))
+    }
+
+    fn enter(
+        &mut self,
+        key: GatewayPort,
+        listener: ListenerSlot,
+        ports: PortRange,
+    ) -> Result<(), BpfError> {
+        let entry =
+            GatewayPortEntry { listener: listener.0, workers: self.workers, seed: self.seed };
+        self.gateway_ports.insert(key, entry, 0).map_err(|error| match errno(&error) {
+            Some(libc::E2BIG) => BpfError::TooManyPorts { most: abi::MAX_GATEWAY_PORTS },
+            _ => BpfError::map("write", map::GATEWAY_PORTS, error),
+        })?;
+        self.numbers.enter(key, listener, ports);
+        Ok(())
+    }
+
+    /// Writes what is steered here again, and removes whatever another daemon steered. At no moment
+    /// is a port missing that stays.
+    pub(super) fn steer_only_these(&mut self) -> Result<(), BpfError> {
+        let own: Vec<_> = self.numbers.entries().collect();
+        for &(key, slot, ports) in &own {
+            self.enter(key, slot, ports)?;
+        }
+        own.iter().try_for_each(|(_, _, ports)| self.numbers.show(*ports))?;
+        self.numbers.hide_others()?;
+        let keys: Vec<_> = self.gateway_ports.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            if own.iter().all(|(ours, _, _)| *ours != key) {
+                absent(map::GATEWAY_PORTS, self.gateway_ports.remove(&key))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes no further connections for (addresses, ports). Those that exist go on. What was steered

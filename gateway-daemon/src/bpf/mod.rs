@@ -53,6 +53,7 @@ mod numbers;
 mod pins;
 mod privilege;
 mod probe;
+mod succession;
 
 pub use attach::{AttachOptions, Attached, InterfaceChange};
 pub use bans::BanMaps;
@@ -64,7 +65,7 @@ pub use inspect::{
 };
 pub use load::{Detached, LoadOptions, Loaded, missing_object};
 pub use maps::Maps;
-pub use pins::{pinned_region, unload};
+pub use pins::{other_layouts, pinned_region, unload};
 pub use privilege::{NEEDED, PrivilegeError, Privileged, keep_only};
 pub use probe::{Packet, PacketRun};
 

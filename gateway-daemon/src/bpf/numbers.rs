@@ -52,6 +52,13 @@ impl Numbers {
         self.steered.iter().map(|(&key, &(slot, _))| (key, slot))
     }
 
+    /// The entries, with their ranges.
+    pub(super) fn entries(
+        &self,
+    ) -> impl Iterator<Item = (GatewayPort, ListenerSlot, PortRange)> + '_ {
+        self.steered.iter().map(|(&key, &(slot, ports))| (key, slot, ports))
+    }
+
     /// Shows the ports of a range to the programs, by its first number.
     pub(super) fn show(&mut self, ports: PortRange) -> Result<(), BpfError> {
         let groups = self.groups();
@@ -64,6 +71,20 @@ impl Numbers {
         let groups = self.groups();
         self.write_filter(ports, &groups)?;
         self.write_firsts(ports, &groups, None)
+    }
+
+    /// Hides what another daemon shows and we do not.
+    pub(super) fn hide_others(&mut self) -> Result<(), BpfError> {
+        let mut masks = vec![0; PortFilter::ROWS as usize];
+        for (range, any) in self.groups() {
+            let bit = if any { PortFilter::ANY_ADDRESS } else { PortFilter::NAMED_ADDRESS };
+            for PortFilter { row, shift } in range.iter().map(PortFilter::of) {
+                masks[row as usize] |= bit << shift;
+            }
+        }
+        (0..PortFilter::ROWS).zip(masks).try_for_each(|(row, mask)| {
+            change(map::PORT_FILTER, &mut self.filter, row, |word| word & mask)
+        })
     }
 
     /// Hides every port. Of a hidden one nobody asks the first of its range, which is written anew

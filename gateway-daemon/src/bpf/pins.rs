@@ -3,10 +3,10 @@
 //! aya opens a pinned map without looking at it, and a larger value would then be written past the
 //! end of ours. So type, sizes and flags are compared first; the layout version is in the path.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -160,7 +160,7 @@ impl Spec {
 pub(super) struct PinDirectory {
     path: PathBuf,
     /// Open and locked.
-    _lock: File,
+    lock: File,
 }
 
 impl PinDirectory {
@@ -179,14 +179,46 @@ impl PinDirectory {
             .map_err(|source| failed("create", source))?;
         let lock = File::open(path).map_err(|source| failed("open", source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(BpfError::Busy { directory: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed("lock", source)),
         }
     }
 
+    /// The directory of a daemon that hands over, with its lock: it is given back once both have
+    /// ended.
+    pub(super) fn share(path: &Path, lock: File) -> Result<Self, BpfError> {
+        let number = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino()));
+        let same = number(path.metadata())
+            .and_then(|here| number(lock.metadata()).map(|there| here == there));
+        match same {
+            Ok(true) => Ok(Self { path: path.to_owned(), lock }),
+            Ok(false) => Err(BpfError::Busy { directory: path.to_owned() }),
+            Err(source) => {
+                Err(BpfError::PinDirectory { action: "examine", path: path.to_owned(), source })
+            }
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn lock(&self) -> &File {
+        &self.lock
+    }
+
+    /// Compares every pinned map with what a daemon beside another one needs: rows for its workers
+    /// must be there already, because the other one goes on writing those that are there. Answers
+    /// how many workers have rows.
+    pub(super) fn check_beside(&self, specs: &[Spec], workers: u32) -> Result<u32, BpfError> {
+        let path = self.path.join(map::REQUEST_COUNTERS);
+        let rows = info(map::REQUEST_COUNTERS, &path)?.map(|info| info.max_entries());
+        match rows.map(|entries| entries / abi::MAX_PATHS) {
+            None => Err(BpfError::NotPinned { path }),
+            Some(rows) if rows < workers => Err(BpfError::Rows { workers, rows }),
+            Some(_) => self.check(specs, workers).map(|(rows, _)| rows),
+        }
     }
 
     /// Compares every pinned map. Answers how many workers the request counters must have rows
@@ -247,6 +279,33 @@ impl Migration {
             source,
         })
     }
+}
+
+/// Directories of other layouts beside this one, as `v1` beside `v2`.
+pub fn other_layouts(directory: &Path) -> Vec<PathBuf> {
+    let number = |path: &Path| -> Option<u32> {
+        path.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()
+    };
+    let Some(Ok(beside)) = directory.parent().map(fs::read_dir) else { return Vec::new() };
+    beside
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| number(path).is_some() && path.file_name() != directory.file_name())
+        .collect()
+}
+
+/// Refuses to start beside programs of another layout: both would steer and count the same packets.
+pub(super) fn refuse_other_layouts(directory: &Path) -> Result<(), BpfError> {
+    let ours = format!("v{}", abi::ABI_VERSION);
+    if directory.file_name().and_then(|name| name.to_str()) != Some(&ours) {
+        return Ok(());
+    }
+    for other in other_layouts(directory) {
+        let running = super::is_running(&other);
+        if running || links::pins(&other).is_ok_and(|links| !links.is_empty()) {
+            return Err(BpfError::OtherLayout { directory: other, running });
+        }
+    }
+    Ok(())
 }
 
 /// Compares every pinned map with this version's, whatever the number of workers and CPUs. Answers

@@ -1,6 +1,5 @@
 //! Pins: bpffs, layouts, other daemons.
 
-use std::fs;
 use std::path::Path;
 
 use super::Report;
@@ -24,7 +23,7 @@ pub(super) fn look(report: &mut Report, directory: &Path) {
         PinState::Ours { running: true } => report.note(
             "pins",
             format!("a gateway-daemon runs with {place}"),
-            "daemons side by side need a --pin-directory each",
+            "`run` takes over from it; daemons side by side need a --pin-directory each",
         ),
         PinState::Ours { running: false } => {
             report.good("pins", format!("counters at {place} will be continued"));
@@ -40,15 +39,7 @@ pub(super) fn look(report: &mut Report, directory: &Path) {
 
 /// Pins of other layouts stand beside ours, as `v1` beside `v2`.
 fn others(report: &mut Report, directory: &Path) {
-    let Some(Ok(siblings)) = directory.parent().map(fs::read_dir) else { return };
-    for path in siblings.filter_map(Result::ok).map(|entry| entry.path()) {
-        let is_version = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_prefix('v')?.parse::<u32>().ok())
-            .is_some();
-        if path == directory || !is_version {
-            continue;
-        }
+    for path in bpf::other_layouts(directory) {
         let running = bpf::is_running(&path);
         let doing = if running { ", in use by a running daemon" } else { "" };
         report.note(
