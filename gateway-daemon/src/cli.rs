@@ -121,6 +121,15 @@ pub enum DatapathWord {
     Off,
 }
 
+/// `--takeover`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum TakeoverWord {
+    /// Take over; the other one drains and ends.
+    Auto,
+    /// Refuse.
+    Off,
+}
+
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -169,6 +178,10 @@ pub struct RunArgs {
     /// Remove the pinned counters too when the daemon ends.
     #[arg(long, env = "GATEWAY_UNPIN_ON_EXIT")]
     pub unpin_on_exit: bool,
+    /// Whether to take over from a daemon that runs with the same --pin-directory, or to refuse to
+    /// start.
+    #[arg(long, value_enum, default_value = "auto", env = "GATEWAY_TAKEOVER")]
+    pub takeover: TakeoverWord,
     /// Where maps are pinned.
     #[command(flatten)]
     pub pin: PinArgs,
@@ -328,6 +341,7 @@ impl RunArgs {
             drain_timeout: self.drain_timeout,
             pin_directory: self.pin.pin_directory,
             unpin_on_exit: self.unpin_on_exit,
+            takeover: self.takeover == TakeoverWord::Auto,
             keys: Keys {
                 state_directory: self.keys.state_directory,
                 authorities: self.keys.jwks_ca,

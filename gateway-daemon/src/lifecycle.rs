@@ -2,6 +2,7 @@
 //! manager's readiness protocol.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,6 +129,22 @@ pub fn notify(state: sd_notify::NotifyState<'_>) {
     }
 }
 
+/// Tells the service manager that a process has taken over from this one: within one service it is
+/// the service's main process from here on, else this service ends.
+pub fn relieved(by: u32) {
+    notify(if is_in_our_service(by) {
+        sd_notify::NotifyState::MainPid(by)
+    } else {
+        sd_notify::NotifyState::Stopping
+    });
+}
+
+/// Whether a process is in our control group, which is what a service is to systemd.
+fn is_in_our_service(pid: u32) -> bool {
+    let group = |process: &str| fs::read_to_string(format!("/proc/{process}/cgroup")).ok();
+    pid != 0 && group("self").is_some_and(|own| group(&pid.to_string()) == Some(own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +160,13 @@ mod tests {
         assert!(readiness.missing().is_empty());
         readiness.drain();
         assert_eq!(readiness.missing(), ["draining"]);
+    }
+
+    #[test]
+    fn a_process_of_another_service_is_no_main_process_of_ours() {
+        assert!(is_in_our_service(std::process::id()));
+        assert!(!is_in_our_service(0));
+        assert!(!is_in_our_service(u32::MAX));
     }
 
     #[test]

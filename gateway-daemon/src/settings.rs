@@ -77,6 +77,8 @@ pub struct Settings {
     pub pin_directory: PathBuf,
     /// Remove the pinned counters too when the daemon ends.
     pub unpin_on_exit: bool,
+    /// Take over from a daemon that runs.
+    pub takeover: bool,
     /// Fetching keys.
     pub keys: Keys,
     /// Bans.

@@ -25,4 +25,5 @@ mod requests;
 mod setting;
 mod tls;
 mod tools;
+mod upgrade;
 mod upstreams;

@@ -24,7 +24,7 @@ pub(crate) struct Setting {
     pub(crate) manifests: Manifests,
     /// The gateway's certificate, for `--cacert`.
     pub(crate) certificate: PathBuf,
-    pub(crate) pair: Pair,
+    pub(crate) pair: Arc<Pair>,
 }
 
 /// How a setting differs from the usual one.
@@ -48,7 +48,7 @@ pub(crate) fn setting() -> Result<Setting> {
 impl Options<'_> {
     /// Starts everything.
     pub(crate) fn start(self) -> Result<Setting> {
-        let pair = Pair::new()?;
+        let pair = Arc::new(Pair::new()?);
         let origin = match self.answer {
             Some(answer) => Origin::start(Some(&pair.gateway), answer)?,
             None => Origin::echo(Some(&pair.gateway))?,

@@ -6,8 +6,7 @@ use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -37,6 +36,9 @@ pub struct Daemon {
     directory: TempDir,
     words: Vec<OsString>,
     pins: Arc<Pins>,
+    /// Where it tells a service manager how it is.
+    notify: UnixDatagram,
+    notices: Mutex<Vec<String>>,
 }
 
 /// A pin directory of a test's own.
@@ -71,47 +73,32 @@ impl Start<'_> {
 }
 
 fn ready(words: Vec<OsString>, pins: Arc<Pins>) -> Result<Daemon> {
-    let notify = tempfile::tempdir()?;
-    let socket = notify.path().join("notify");
-    let ready = UnixDatagram::bind(&socket)?;
-    ready.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let mut daemon = spawn(words, pins, Some(&socket))?;
-    let mut message = [0; 512];
-    let outcome = patience::until(|| {
-        if let Ok(Some(status)) = daemon.child.try_wait() {
-            return Some(Err(status));
-        }
-        let length = ready.recv(&mut message).ok()?;
-        message[..length].starts_with(b"READY=1").then_some(Ok(()))
-    });
-    match outcome {
-        Some(Ok(())) => Ok(daemon),
-        Some(Err(status)) => bail!("the daemon ended with {status}:\n{}", daemon.log()),
-        None => bail!("the daemon is not ready:\n{}", daemon.log()),
-    }
+    let mut daemon = spawn(words, pins)?;
+    daemon.ready()?;
+    Ok(daemon)
 }
 
 fn fails(words: Vec<OsString>, pins: Arc<Pins>) -> Result<(ExitStatus, String)> {
-    let mut daemon = spawn(words, pins, None)?;
+    let mut daemon = spawn(words, pins)?;
     let status = daemon.ended()?;
     Ok((status, daemon.log()))
 }
 
-fn spawn(words: Vec<OsString>, pins: Arc<Pins>, notify: Option<&Path>) -> Result<Daemon> {
+fn spawn(words: Vec<OsString>, pins: Arc<Pins>) -> Result<Daemon> {
     let directory = tempfile::tempdir()?;
+    let socket = directory.path().join("notify");
+    let notify = UnixDatagram::bind(&socket)?;
+    notify.set_nonblocking(true)?;
     let (program, arguments) = words.split_first().context("no program")?;
-    let mut command = Command::new(program);
-    command
+    let child = Command::new(program)
         .args(arguments)
-        .env_remove("NOTIFY_SOCKET")
+        .env("NOTIFY_SOCKET", socket)
         .stdin(Stdio::null())
         .stdout(File::create(directory.path().join("out"))?)
-        .stderr(File::create(directory.path().join("err"))?);
-    if let Some(socket) = notify {
-        command.env("NOTIFY_SOCKET", socket);
-    }
-    let child = command.spawn().context("cannot start the daemon")?;
-    Ok(Daemon { child, directory, words, pins })
+        .stderr(File::create(directory.path().join("err"))?)
+        .spawn()
+        .context("cannot start the daemon")?;
+    Ok(Daemon { child, directory, words, pins, notify, notices: Mutex::default() })
 }
 
 /// A name that no other test of this machine uses now.
@@ -150,6 +137,31 @@ impl Daemon {
         })
     }
 
+    /// Waits until it says that it is ready.
+    pub fn ready(&mut self) -> Result<()> {
+        let outcome = patience::until(|| {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(Err(status));
+            }
+            self.notices().iter().any(|notice| notice == "READY=1").then_some(Ok(()))
+        });
+        match outcome {
+            Some(Ok(())) => Ok(()),
+            Some(Err(status)) => bail!("the daemon ended with {status}:\n{}", self.log()),
+            None => bail!("the daemon is not ready:\n{}", self.log()),
+        }
+    }
+
+    /// What it told the service manager so far.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut message = [0; 512];
+        while let Ok(length) = self.notify.recv(&mut message) {
+            notices.push(String::from_utf8_lossy(&message[..length]).trim().to_owned());
+        }
+        notices.clone()
+    }
+
     /// Its bpffs directory.
     pub fn pins(&self) -> &str {
         &self.pins.0
@@ -162,6 +174,22 @@ impl Daemon {
         ready(words, pins)
     }
 
+    /// As [`Self::again`], but by another binary.
+    pub fn again_by(&self, binary: &Path) -> Result<Self> {
+        let (mut words, pins) = self.words(&[]);
+        let ours = daemon_binary()?;
+        for word in words.iter_mut().filter(|word| **word == *ours) {
+            *word = binary.into();
+        }
+        ready(words, pins)
+    }
+
+    /// As [`Self::again`], but waits for nothing.
+    pub fn beside(&self, more: &[&str]) -> Result<Self> {
+        let (words, pins) = self.words(more);
+        spawn(words, pins)
+    }
+
     /// As [`Self::again`], but expects it to end by itself, and gives its status and log.
     pub fn again_fails(&self, more: &[&str]) -> Result<(ExitStatus, String)> {
         let (words, pins) = self.words(more);
@@ -169,8 +197,16 @@ impl Daemon {
     }
 
     fn words(&self, more: &[&str]) -> (Vec<OsString>, Arc<Pins>) {
-        let more = more.iter().map(OsString::from);
-        (self.words.iter().cloned().chain(more).collect(), Arc::clone(&self.pins))
+        let mut words = self.words.clone();
+        // A flag that may be given once takes another value.
+        if let ["--workers", number] = more
+            && let Some(at) = words.iter().position(|word| word == "--workers")
+        {
+            words[at + 1] = number.into();
+        } else {
+            words.extend(more.iter().map(OsString::from));
+        }
+        (words, Arc::clone(&self.pins))
     }
 
     /// Its process id.

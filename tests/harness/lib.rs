@@ -6,6 +6,7 @@ pub mod curl;
 pub mod daemon;
 pub mod environment;
 pub mod issuer;
+pub mod load;
 pub mod manifests;
 pub mod netns;
 pub mod object;

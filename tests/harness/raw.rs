@@ -1,10 +1,14 @@
 //! A raw HTTP/1 client: sends the bytes it is given, reads one response.
 
+use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// Longest that an answer may take.
@@ -31,9 +35,15 @@ impl Response {
 /// A connection to the gateway.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    socket: TcpStream,
+    /// The same, with TLS around it or without.
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
+
+trait Stream: Read + Write + Send + Debug {}
+
+impl<S: Read + Write + Send + Debug> Stream for S {}
 
 impl Client {
     /// Connects.
@@ -56,7 +66,19 @@ impl Client {
     pub fn over(stream: TcpStream) -> Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        let socket = stream.try_clone()?;
+        Ok(Self { socket, stream: Box::new(stream), buffer: Vec::new() })
+    }
+
+    /// Speaks TLS on it from here on.
+    pub fn with_tls(self, config: &Arc<ClientConfig>, name: &str) -> Result<Self> {
+        let name = ServerName::try_from(name.to_owned())?;
+        let mut session = ClientConnection::new(Arc::clone(config), name)?;
+        let mut socket = self.socket.try_clone()?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).context("handshake")?;
+        }
+        Ok(Self { stream: Box::new(StreamOwned::new(session, socket)), ..self })
     }
 
     /// Sends bytes as they are. A connection that the gateway refused early is no error: its
@@ -74,12 +96,12 @@ impl Client {
 
     /// Closes the sending side.
     pub fn finish(&self) -> Result<()> {
-        self.stream.shutdown(std::net::Shutdown::Write).context("cannot close the sending side")
+        self.socket.shutdown(std::net::Shutdown::Write).context("cannot close the sending side")
     }
 
     /// Closes with a reset, whatever is still on its way.
     pub fn reset(self) -> Result<()> {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).context("cannot reset")
+        SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).context("cannot reset")
     }
 
     /// Sends and reads one response.

@@ -18,4 +18,5 @@ mod ports;
 mod privilege;
 mod sandbox;
 mod steering;
+mod succession;
 mod verdicts;

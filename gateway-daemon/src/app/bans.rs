@@ -1,20 +1,20 @@
 //! Bans, wired: the keeper's thread, the kernel half's maps behind it, the workers' ends.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
 use gateway_common::bans::{Ban, BanMode};
 use gateway_common::budget::Event;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::bans::{
-    Keeper, MemoryStore, Node, Status, Store, StoreError, Suspects, Traffic, Watch, watch,
+    Keeper, MemoryStore, Node, Status, Store, StoreError, Suspects, Traffic, Turn, Watch, watch,
 };
 use crate::bpf::{BanMaps, Events};
 use crate::counters::Regions;
-use crate::model::ban::{BanModes, Source};
+use crate::model::ban::{BanModes, Source, SynBudget};
 use crate::model::policy::Cidr;
 use crate::settings::{Datapath, Settings};
 use crate::sys::addresses;
@@ -23,6 +23,10 @@ use crate::sys::addresses;
 impl Store for BanMaps {
     fn set_modes(&mut self, modes: BanModes) -> Result<(), StoreError> {
         Ok(Self::set_modes(self, modes)?)
+    }
+
+    fn set_budget(&mut self, budget: Option<SynBudget>) -> Result<(), StoreError> {
+        Ok(Self::set_budget(self, budget)?)
     }
 
     fn insert(&mut self, source: Source, ban: Ban) -> Result<(), StoreError> {
@@ -54,12 +58,11 @@ pub(super) struct Ground {
     events: Option<Events>,
 }
 
-/// Opens the maps, which takes privilege, and sets the budgets of connections.
+/// Opens the maps, which takes privilege.
 pub(super) fn prepare(settings: &Settings) -> Result<Ground> {
     match settings.datapath {
         Datapath::Ebpf => {
-            let mut maps = BanMaps::open(&settings.pin_directory)?;
-            maps.set_budget(settings.bans.budget)?;
+            let maps = BanMaps::open(&settings.pin_directory)?;
             let events = Events::open(&settings.pin_directory)?;
             Ok(Ground { store: Box::new(maps), events: Some(events) })
         }
@@ -75,26 +78,46 @@ pub(super) fn prepare(settings: &Settings) -> Result<Ground> {
     }
 }
 
-/// Bans that are kept.
+/// Bans that are kept, or not.
 pub(super) struct Bans {
+    kept: Option<Kept>,
+    turn: Turns,
+}
+
+struct Kept {
     watch: Watch,
     status: Arc<Status>,
     thread: JoinHandle<()>,
 }
 
-/// Starts the keeper; none with `--bans off` and without budgets.
+/// Whose turn it is to say what is done about bans: ours, or a daemon's that takes over or is taken
+/// over from.
+#[derive(Clone)]
+pub(super) struct Turns {
+    turn: Turn,
+    /// Where nobody keeps bans here: where to say so.
+    off: Option<Arc<Mutex<Box<dyn Store>>>>,
+}
+
+const FAILED: &str = "cannot read or write the bans";
+
+/// Starts the keeper; none with `--bans off` and without budgets. Where it is not our turn yet,
+/// nothing is changed.
 pub(super) fn start(
     settings: &Settings,
     ground: Ground,
     regions: &Regions,
-) -> Result<Option<Bans>> {
-    const FAILED: &str = "cannot read or write the bans";
+    ours: bool,
+) -> Result<Bans> {
     let mode = settings.bans.mode;
-    let Ground { mut store, events } = ground;
+    let Ground { store, events } = ground;
+    let turn = Turn::new(ours);
     if mode == BanMode::Off && settings.bans.budget.is_none() {
-        let off = BanModes { now: mode, wanted: mode };
-        store.set_modes(off).map_err(anyhow::Error::from_boxed).context(FAILED)?;
-        return Ok(None);
+        let turn = Turns { turn, off: Some(Arc::new(Mutex::new(store))) };
+        if ours {
+            turn.say_off()?;
+        }
+        return Ok(Bans { kept: None, turn });
     }
     if settings.datapath == Datapath::Off {
         warn!(
@@ -110,12 +133,37 @@ pub(super) fn start(
         Arc::clone(&status),
         store,
         node(regions, events),
+        turn.clone(),
     )
     .map_err(anyhow::Error::from_boxed)
     .context(FAILED)?;
     info!(mode = mode.word(), active = status.active(), "keeping bans");
     let thread = thread::Builder::new().name("bans".to_owned()).spawn(move || keeper.run(&news))?;
-    Ok(Some(Bans { watch, status, thread }))
+    let kept = Some(Kept { watch, status, thread });
+    Ok(Bans { kept, turn: Turns { turn, off: None } })
+}
+
+impl Turns {
+    /// Ours from here on.
+    pub(super) fn take(&self) {
+        self.turn.take();
+        if let Err(error) = self.say_off() {
+            error!(error = format!("{error:#}"), "bans of another daemon stay in force");
+        }
+    }
+
+    /// Another daemon's from here on.
+    pub(super) fn give(&self) {
+        self.turn.give();
+    }
+
+    fn say_off(&self) -> Result<()> {
+        let Some(store) = &self.off else { return Ok(()) };
+        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        let off = BanModes { now: BanMode::Off, wanted: BanMode::Off };
+        let said = store.set_modes(off).and_then(|()| store.set_budget(None));
+        said.map_err(anyhow::Error::from_boxed).context(FAILED)
+    }
 }
 
 /// What the keeper asks of the machine; without events there is no kernel half.
@@ -139,19 +187,25 @@ fn traffic(regions: &Regions) -> Traffic {
 }
 
 impl Bans {
-    /// A worker's end.
-    pub(super) fn watch(&self) -> Watch {
-        self.watch.clone()
+    /// A worker's end; none where bans are not kept.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        self.kept.as_ref().map(|kept| kept.watch.clone())
     }
 
     /// What observers are shown.
-    pub(super) fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status)
+    pub(super) fn status(&self) -> Option<Arc<Status>> {
+        self.kept.as_ref().map(|kept| Arc::clone(&kept.status))
+    }
+
+    /// Whose turn it is.
+    pub(super) fn turns(&self) -> Turns {
+        self.turn.clone()
     }
 
     /// Ends once every worker has.
     pub(super) fn end(self) -> io::Result<()> {
-        drop(self.watch);
-        self.thread.join().map_err(|_| io::Error::other("the bans thread panicked"))
+        let Some(Kept { watch, thread, .. }) = self.kept else { return Ok(()) };
+        drop(watch);
+        thread.join().map_err(|_| io::Error::other("the bans thread panicked"))
     }
 }

@@ -1,31 +1,29 @@
 //! The ports that are open: steered by the kernel half, or bound. Follows reloads.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gateway_common::steering::Family;
-use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use super::routes::Routes;
+use super::sockets::{Sockets, WorkerLink, send};
 use crate::admin::Interfaces;
 use crate::bpf::{self, Attached, Capability, InterfaceChange, Privileged};
 use crate::control::{ListenAddress, Ports};
-use crate::counters::{ListenerSlots, Regions};
+use crate::counters::{ListenerSlot, ListenerSlots, Regions};
+use crate::handover::{Estate, Item};
 use crate::model::attachment::Attachment;
-use crate::proxy::{ListenerKey, WorkerCommand};
-use crate::sys::socket::{is_family_missing, shared_listener, worker_listener};
-
-/// The way to a worker.
-pub(super) type WorkerLink = UnboundedSender<WorkerCommand>;
+use crate::model::port_range::PortRange;
+use crate::proxy::WorkerCommand;
 
 /// What is open, and the ways to the workers that accept there.
 pub(super) struct OpenPorts {
-    workers: Vec<WorkerLink>,
     open: Vec<ListenAddress>,
+    sockets: Sockets,
     interfaces: Arc<Interfaces>,
     mode: Mode,
     /// Behind `mode`: nothing is steered any more when they go.
@@ -36,15 +34,7 @@ enum Mode {
     /// Workers listen on sockets of their own; the kernel half steers.
     Steered { privileged: Option<Privileged>, attached: Box<Attached>, slots: ListenerSlots },
     /// Workers listen on the listeners' own ports.
-    Bound { sockets: Sockets },
-}
-
-/// The sockets that are bound, one per worker for each.
-#[derive(Default)]
-struct Sockets {
-    of: HashMap<ListenAddress, Vec<SocketAddr>>,
-    /// How many of those have it: ranges that are exchanged for one another share some.
-    uses: HashMap<SocketAddr, u32>,
+    Bound,
 }
 
 impl OpenPorts {
@@ -60,13 +50,13 @@ impl OpenPorts {
         interfaces.set(attached.attachments());
         let mode =
             Mode::Steered { privileged: Some(privileged), attached: Box::new(attached), slots };
-        Self { workers: Vec::new(), open: Vec::new(), interfaces, mode, routes }
+        Self { open: Vec::new(), sockets: Sockets::default(), interfaces, mode, routes }
     }
 
     /// Without it.
     pub(super) fn bound(routes: Routes) -> Self {
-        let mode = Mode::Bound { sockets: Sockets::default() };
-        Self { workers: Vec::new(), open: Vec::new(), interfaces: Arc::default(), mode, routes }
+        let (open, sockets, interfaces) = (Vec::new(), Sockets::default(), Arc::default());
+        Self { open, sockets, interfaces, mode: Mode::Bound, routes }
     }
 
     /// Where the kernel half is attached, also later on.
@@ -74,26 +64,105 @@ impl OpenPorts {
         Arc::clone(&self.interfaces)
     }
 
-    /// Takes the ways to the workers; with the kernel half, gives each its sockets.
-    pub(super) fn link(&mut self, workers: Vec<WorkerLink>) -> Result<()> {
-        self.workers = workers;
+    /// Takes the ways to the workers, and a predecessor's sockets; with the kernel half, each worker
+    /// gets its own.
+    pub(super) fn link(
+        &mut self,
+        workers: Vec<WorkerLink>,
+        inherited: Vec<(Item, OwnedFd)>,
+    ) -> Result<()> {
+        self.sockets.link(workers);
+        self.sockets.inherit(inherited)?;
         let Mode::Steered { attached, .. } = &mut self.mode else { return Ok(()) };
-        for (number, worker) in (0..).zip(&self.workers) {
-            for family in [Family::V4, Family::V6] {
-                let socket = match worker_listener(family) {
-                    Ok(socket) => socket,
-                    Err(error) if family == Family::V6 => {
-                        warn!(%error, "this host has no IPv6; IPv6 connections are not steered");
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                attached.maps().set_worker_socket(number, family, &socket)?;
-                let key = ListenerKey::Steered(socket.local_addr()?);
-                send(worker, WorkerCommand::Listen { key, socket });
+        self.sockets.open_workers(|worker, family, socket| {
+            attached.maps().set_worker_socket(worker, family, socket)
+        })
+    }
+
+    /// Opens what can be opened before the workers run and with privilege, so that a port that is
+    /// taken is told early.
+    pub(super) fn prepare(&mut self, addresses: &[ListenAddress]) -> Result<()> {
+        self.routes.open(&named(addresses))?;
+        self.routes.inherit()?;
+        match self.mode {
+            Mode::Steered { .. } => Ok(()),
+            Mode::Bound => Ports::open(self, addresses).map_err(anyhow::Error::msg),
+        }
+    }
+
+    /// The workers accept from here on, and what is not open yet is opened. `beside`: a predecessor's
+    /// ports are taken over.
+    pub(super) fn begin(&mut self, addresses: &[ListenAddress], beside: bool) -> Result<()> {
+        self.sockets.accept()?;
+        self.routes.commit();
+        match &mut self.mode {
+            Mode::Steered { .. } if !beside => {
+                Ports::open(self, addresses).map_err(anyhow::Error::msg)
+            }
+            Mode::Steered { attached, slots, .. } => {
+                let ports = assign(slots, addresses, addresses);
+                attached.commit(&ports).context("cannot take over the ports")?;
+                self.open = addresses.to_vec();
+                Ok(())
+            }
+            Mode::Bound => {
+                self.sockets.share();
+                Ok(())
             }
         }
+    }
+
+    /// The workers accept no more; what comes waits in the sockets' queues.
+    pub(super) fn pause(&mut self) {
+        self.sockets.pause();
+    }
+
+    /// What a successor needs of the ports.
+    pub(super) fn offer<'o>(&'o self, estate: &mut Estate<'o>) {
+        if let Mode::Steered { attached, .. } = &self.mode {
+            estate.add(Item::Lock, attached.lock());
+        }
+        self.sockets.offer(estate);
+    }
+
+    /// Secret of the flow hash.
+    pub(super) fn seed(&self) -> u64 {
+        match &self.mode {
+            Mode::Steered { attached, .. } => attached.seed(),
+            Mode::Bound => 0,
+        }
+    }
+
+    /// The lock of the pin directory, if there is one.
+    pub(super) fn lock(&self) -> io::Result<Option<OwnedFd>> {
+        match &self.mode {
+            Mode::Steered { attached, .. } => attached.lock().try_clone_to_owned().map(Some),
+            Mode::Bound => Ok(None),
+        }
+    }
+
+    /// A successor serves: what is in the kernel is its own, and so are the sockets.
+    pub(super) fn leave(&mut self) {
+        self.open.clear();
+        self.sockets.let_go();
+        self.routes.leave();
+        if let Mode::Steered { attached, .. } = &mut self.mode {
+            attached.leave();
+        }
+    }
+
+    /// A successor ended before it served: everything is as it was.
+    pub(super) fn restore(&mut self) -> Result<()> {
+        self.sockets.accept().context("the workers cannot accept again")?;
+        if let Mode::Steered { attached, .. } = &mut self.mode {
+            attached.restore().context("cannot put back the kernel half")?;
+        }
         Ok(())
+    }
+
+    /// The ways to the workers.
+    pub(super) fn links(&self) -> Vec<WorkerLink> {
+        self.sockets.links().to_vec()
     }
 
     /// Gives up every privilege that is not needed from here on. `reads_foreign`: a reload has to
@@ -102,7 +171,7 @@ impl OpenPorts {
         let mut kept = match &self.mode {
             Mode::Steered { attached, .. } => attached.kept_capabilities(),
             // A reload may add a port below 1024.
-            Mode::Bound { .. } => vec![Capability::NetBindService],
+            Mode::Bound => vec![Capability::NetBindService],
         };
         if self.routes.need_privilege() && !kept.contains(&Capability::NetAdmin) {
             info!("keeping CAP_NET_ADMIN: a reload may need local routes (--local-routes)");
@@ -119,14 +188,14 @@ impl OpenPorts {
                 Some(privileged) => privileged.relinquish(&kept),
                 None => Ok(()),
             },
-            Mode::Bound { .. } => bpf::keep_only(&kept),
+            Mode::Bound => bpf::keep_only(&kept),
         };
         result.context("cannot give up privileges, and will not serve with them")
     }
 
     /// Tells every worker.
     pub(super) fn tell(&self, command: &dyn Fn() -> WorkerCommand) {
-        for worker in &self.workers {
+        for worker in self.sockets.links() {
             send(worker, command());
         }
     }
@@ -135,6 +204,7 @@ impl OpenPorts {
     pub(super) fn close_all(&mut self) {
         let open = std::mem::take(&mut self.open);
         self.shut(&open);
+        self.sockets.let_go();
     }
 
     fn shut(&mut self, closed: &[ListenAddress]) {
@@ -146,25 +216,9 @@ impl OpenPorts {
                         error!(%error, %address, "cannot stop steering");
                     }
                 }
-                Mode::Bound { sockets } => {
-                    for bound in sockets.remove(*address) {
-                        for worker in &self.workers {
-                            send(worker, WorkerCommand::Close(ListenerKey::Bound(bound)));
-                        }
-                    }
-                }
+                Mode::Bound => self.sockets.unbind(*address),
             }
             info!(%address, "port closed");
-        }
-    }
-}
-
-impl Drop for OpenPorts {
-    fn drop(&mut self) {
-        if let Mode::Steered { attached, .. } = &self.mode
-            && attached.is_left()
-        {
-            self.routes.leave();
         }
     }
 }
@@ -175,7 +229,7 @@ impl Ports for OpenPorts {
         all.extend(opened);
         let result = self.routes.open(&named(opened)).and_then(|()| match &mut self.mode {
             Mode::Steered { attached, slots, .. } => steer(attached, slots, &all, opened),
-            Mode::Bound { sockets } => sockets.bind(&self.workers, opened),
+            Mode::Bound => self.sockets.bind(opened),
         });
         if let Err(error) = result {
             self.shut(opened);
@@ -234,13 +288,12 @@ fn tell(change: InterfaceChange) {
     }
 }
 
-/// Gives every port its counter slot and steers the new ones.
-fn steer(
-    attached: &mut Attached,
+/// Gives every port its counter slot, and answers with those of the ports that are opened.
+fn assign(
     slots: &mut ListenerSlots,
     all: &[ListenAddress],
     opened: &[ListenAddress],
-) -> Result<()> {
+) -> Vec<(ListenerSlot, Vec<IpAddr>, PortRange)> {
     let names: Vec<String> = all.iter().map(ToString::to_string).collect();
     let assigned = slots.assign(&names);
     if assigned.unplaced > 0 {
@@ -249,85 +302,19 @@ fn steer(
             "more ports than packet counter rows; these count under none"
         );
     }
-    let opened: Vec<_> = all
-        .iter()
+    all.iter()
         .zip(assigned.slots)
         .filter(|(address, _)| opened.contains(address))
         .map(|(address, slot)| (slot, address.address.into_iter().collect(), address.ports))
-        .collect();
-    attached.maps().steer_all(&opened).context("cannot steer")
+        .collect()
 }
 
-impl Sockets {
-    /// Opens a socket per worker for each address and port.
-    fn bind(&mut self, workers: &[WorkerLink], opened: &[ListenAddress]) -> Result<()> {
-        for &address in opened {
-            for port in address.ports.iter() {
-                for ip in addresses(address) {
-                    self.bind_one(workers, address, SocketAddr::new(ip, port))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn bind_one(
-        &mut self,
-        workers: &[WorkerLink],
-        address: ListenAddress,
-        socket: SocketAddr,
-    ) -> Result<()> {
-        let ip = socket.ip();
-        if !self.uses.contains_key(&socket) {
-            let made: io::Result<Vec<_>> =
-                workers.iter().map(|_| shared_listener(socket)).collect();
-            let made = match made {
-                Ok(made) => made,
-                Err(error) if ip == Ipv6Addr::UNSPECIFIED && is_family_missing(&error) => {
-                    return Ok(());
-                }
-                Err(error) => {
-                    return Err(error).with_context(|| {
-                        format!("cannot listen on {socket}; is another process listening there?")
-                    });
-                }
-            };
-            for (worker, listener) in workers.iter().zip(made) {
-                let key = ListenerKey::Bound(socket);
-                send(worker, WorkerCommand::Listen { key, socket: listener });
-            }
-        }
-        *self.uses.entry(socket).or_default() += 1;
-        self.of.entry(address).or_default().push(socket);
-        Ok(())
-    }
-
-    /// Forgets an address; gives the sockets that nobody needs any more.
-    fn remove(&mut self, address: ListenAddress) -> Vec<SocketAddr> {
-        let mut unused = self.of.remove(&address).unwrap_or_default();
-        unused.retain(|socket| {
-            let uses = self.uses.get_mut(socket).map_or(0, |uses| {
-                *uses -= 1;
-                *uses
-            });
-            if uses == 0 {
-                self.uses.remove(socket);
-            }
-            uses == 0
-        });
-        unused
-    }
-}
-
-/// The socket addresses that an address of a Gateway stands for.
-fn addresses(address: ListenAddress) -> impl Iterator<Item = IpAddr> {
-    let every = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    let all = address.address.map_or_else(|| every.to_vec(), |ip| vec![ip]);
-    all.into_iter()
-}
-
-fn send(worker: &WorkerLink, command: WorkerCommand) {
-    if worker.send(command).is_err() {
-        error!("a worker has ended");
-    }
+/// Gives every port its counter slot and steers the new ones.
+fn steer(
+    attached: &mut Attached,
+    slots: &mut ListenerSlots,
+    all: &[ListenAddress],
+    opened: &[ListenAddress],
+) -> Result<()> {
+    attached.maps().steer_all(&assign(slots, all, opened)).context("cannot steer")
 }

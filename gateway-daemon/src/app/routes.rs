@@ -22,7 +22,11 @@ pub(super) struct Routes {
     grace: Duration,
     /// The routes that are ours, and when they go.
     held: BTreeMap<IpAddr, Option<Instant>>,
-    left: bool,
+    /// Of these, the ones that were not there before.
+    added: BTreeSet<IpAddr>,
+    /// Another daemon has use for those that were there: one that we take over from, or that took
+    /// over from us.
+    shared: bool,
 }
 
 /// Who a route is of: daemons side by side have a pin directory each.
@@ -37,13 +41,15 @@ pub(super) fn owner(pin_directory: &Path) -> u32 {
 }
 
 impl Routes {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// `beside`: another daemon serves, from which this one takes over.
+    pub(super) fn new(settings: &Settings, beside: bool) -> Self {
         Self {
             wish: settings.local_routes,
             owner: owner(&settings.pin_directory),
             grace: settings.drain_timeout,
             held: BTreeMap::new(),
-            left: false,
+            added: BTreeSet::new(),
+            shared: beside,
         }
     }
 
@@ -97,6 +103,7 @@ impl Routes {
         }
         info!(%address, "local route added: the node takes packets for this address");
         self.held.insert(address, None);
+        self.added.insert(address);
         Ok(())
     }
 
@@ -124,17 +131,35 @@ impl Routes {
         });
     }
 
+    /// Takes the routes of another daemon along, which go once the connections to their addresses
+    /// had time to end.
+    pub(super) fn inherit(&mut self) -> Result<()> {
+        if !self.shared || self.wish == LocalRoutes::Off {
+            return Ok(());
+        }
+        let end = clock::monotonic() + self.grace;
+        for address in route::owned(self.owner).context("cannot list local routes")? {
+            self.held.entry(address).or_insert(Some(end));
+        }
+        Ok(())
+    }
+
+    /// All routes are ours from here on.
+    pub(super) fn commit(&mut self) {
+        self.shared = false;
+    }
+
     /// Leaves the routes to a successor.
     pub(super) fn leave(&mut self) {
-        self.left = true;
+        self.added.clear();
+        self.shared = true;
     }
 }
 
 impl Drop for Routes {
     fn drop(&mut self) {
-        if !self.left {
-            self.held.keys().for_each(|&address| remove(address, self.owner));
-        }
+        let others = |address: &&IpAddr| self.shared && !self.added.contains(address);
+        self.held.keys().filter(|address| !others(address)).for_each(|&at| remove(at, self.owner));
     }
 }
 

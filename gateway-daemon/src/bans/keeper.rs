@@ -12,7 +12,7 @@ use gateway_common::bans::{Ban, BanMode, BanReason};
 use gateway_common::budget::{Event, EventKind};
 use tracing::{error, info, warn};
 
-use super::{Breaker, News, Status, Store, StoreError, Strikes, Struck, Suspects, Traffic};
+use super::{Breaker, News, Status, Store, StoreError, Strikes, Struck, Suspects, Traffic, Turn};
 use crate::clock;
 use crate::model::ban::{BanModes, Source};
 use crate::model::policy::Cidr;
@@ -44,6 +44,9 @@ pub struct Keeper {
     store: Box<dyn Store>,
     node: Node,
     status: Arc<Status>,
+    turn: Turn,
+    /// Whether the store is as it has to be since it is our turn; none: not tried yet.
+    begun: Option<bool>,
     /// What the store holds, with the ends; read again now and then, because operators write too.
     bans: HashMap<Source, u64>,
     ticks: u32,
@@ -52,13 +55,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Takes over the bans that are there. Those of sources that may not be banned (any more) end.
+    /// Takes over the bans that are there, if it is our turn, else once it is.
     pub fn new(
         settings: Bans,
         suspects: Arc<Suspects>,
         status: Arc<Status>,
         store: Box<dyn Store>,
         node: Node,
+        turn: Turn,
     ) -> Result<Self, StoreError> {
         let mut keeper = Self {
             strikes: Strikes::new(settings.threshold, settings.window, Arc::clone(&suspects)),
@@ -68,40 +72,77 @@ impl Keeper {
             store,
             node,
             status,
+            turn,
+            begun: None,
             bans: HashMap::new(),
             ticks: 0,
             silent_until: 0,
         };
-        keeper.set_mode(keeper.settings.mode)?;
-        let own = (keeper.node.addresses)()?;
-        for (source, _) in keeper.store.list()? {
-            if exempt(source, &keeper.settings.trusted) || is_own(source, &own) {
-                keeper.store.remove(source)?;
-                info!(%source, "ban ended: the source is trusted, or the node's own");
-            }
-        }
-        keeper.read(clock::since_boot())?;
-        if keeper.settings.budget.is_some() {
-            keeper.suspects.next_round();
+        if *keeper.turn.clone().hold() {
+            keeper.begin()?;
         }
         Ok(keeper)
     }
 
-    /// Works until the last worker has ended.
+    /// It is our turn. Bans of sources that may not be banned (any more) end.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.store.set_budget(self.settings.budget)?;
+        self.set_mode(self.settings.mode)?;
+        let own = (self.node.addresses)()?;
+        for (source, _) in self.store.list()? {
+            if exempt(source, &self.settings.trusted) || is_own(source, &own) {
+                self.store.remove(source)?;
+                info!(%source, "ban ended: the source is trusted, or the node's own");
+            }
+        }
+        self.read(clock::since_boot())?;
+        if self.settings.budget.is_some() {
+            self.suspects.next_round();
+        }
+        self.begun = Some(true);
+        Ok(())
+    }
+
+    /// Works until the last worker has ended. While it is another daemon's turn, news count for
+    /// nothing.
     pub fn run(mut self, news: &Receiver<News>) {
+        let turn = self.turn.clone();
         let mut next = clock::monotonic() + TICK;
         loop {
             let wait = next.saturating_duration_since(clock::monotonic());
-            match news.recv_timeout(wait) {
-                Ok(news) => self.hear(news, clock::since_boot()),
-                Err(RecvTimeoutError::Timeout) => {}
+            let heard = match news.recv_timeout(wait) {
+                Ok(news) => Some(news),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
-            }
+            };
             // Also under a flood of news.
-            if clock::monotonic() >= next {
+            let tick = clock::monotonic() >= next;
+            if tick {
                 next = clock::monotonic() + TICK;
-                self.tick(clock::since_boot());
             }
+            self.work(*turn.hold(), heard, tick, clock::since_boot());
+        }
+    }
+
+    /// Hears news, and looks at what time has changed if a tick has passed.
+    pub(super) fn work(&mut self, ours: bool, heard: Option<News>, tick: bool, now: u64) {
+        if !ours {
+            self.begun = None;
+            return;
+        }
+        let try_now = self.begun.is_none() || tick && self.begun == Some(false);
+        if try_now && let Err(error) = self.begin() {
+            error!(%error, "cannot take over the bans; trying again");
+            self.begun = Some(false);
+        }
+        if self.begun != Some(true) {
+            return;
+        }
+        if let Some(news) = heard {
+            self.hear(news, now);
+        }
+        if tick {
+            self.tick(now);
         }
     }
 

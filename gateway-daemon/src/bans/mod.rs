@@ -15,6 +15,7 @@ mod status;
 mod store;
 mod strikes;
 mod suspects;
+mod turn;
 mod watch;
 
 pub use breaker::{Breaker, Traffic};
@@ -23,6 +24,7 @@ pub use status::{Counter, Status};
 pub use store::{MemoryStore, Store, StoreError};
 pub use strikes::{Strikes, Struck};
 pub use suspects::Suspects;
+pub use turn::Turn;
 pub use watch::{News, Watch, watch};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use gateway_common::bans::Ban;
 
-use crate::model::ban::{BanModes, Source};
+use crate::model::ban::{BanModes, Source, SynBudget};
 
 /// Why a store cannot be read or written.
 pub type StoreError = Box<dyn Error + Send + Sync>;
@@ -14,6 +14,8 @@ pub type StoreError = Box<dyn Error + Send + Sync>;
 pub trait Store: Send {
     /// Says what is to be done about banned sources.
     fn set_modes(&mut self, modes: BanModes) -> Result<(), StoreError>;
+    /// Limits new connections per source; none: no longer.
+    fn set_budget(&mut self, budget: Option<SynBudget>) -> Result<(), StoreError>;
     /// Bans a source.
     fn insert(&mut self, source: Source, ban: Ban) -> Result<(), StoreError>;
     /// Ends a ban, if there is one.
@@ -30,6 +32,10 @@ pub struct MemoryStore(BTreeMap<Source, Ban>);
 
 impl Store for MemoryStore {
     fn set_modes(&mut self, _: BanModes) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn set_budget(&mut self, _: Option<SynBudget>) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -119,6 +119,10 @@ impl Store for Shared {
         Ok(())
     }
 
+    fn set_budget(&mut self, _: Option<SynBudget>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn insert(&mut self, source: Source, ban: Ban) -> Result<(), StoreError> {
         self.store.lock().unwrap().insert(source, ban)
     }
@@ -178,8 +182,8 @@ fn setting(shared: Shared, settings: Bans) -> Setting {
     };
     let store = Box::new(shared.clone());
     let suspects = Arc::<Suspects>::default();
-    let keeper =
-        Keeper::new(settings, Arc::clone(&suspects), Arc::clone(&status), store, node).unwrap();
+    let (suspected, told) = (Arc::clone(&suspects), Arc::clone(&status));
+    let keeper = Keeper::new(settings, suspected, told, store, node, Turn::new(true)).unwrap();
     Setting { keeper, shared, status, traffic, suspects }
 }
 
@@ -352,4 +356,26 @@ fn good_tokens_earn_trust_where_there_are_budgets_and_are_told_of_once_a_round()
         setting.bad("192.0.2.3", 3, START);
         assert_eq!(setting.banned().len(), usize::from(mode != BanMode::Off), "{mode:?}");
     }
+}
+
+#[test]
+fn a_keeper_writes_only_while_it_is_its_turn() {
+    let shared = Shared::default();
+    let mut setting = setting(shared.clone(), settings());
+    let bad = || Some(News::Bad(source("192.0.2.1"), FORGED));
+    let modes = || shared.modes.lock().unwrap().take();
+    assert!(modes().is_some());
+    // Another daemon takes over, and says what is to be done.
+    for _ in 0..5 {
+        setting.keeper.work(false, bad(), true, 1);
+    }
+    assert_eq!(setting.status.active(), 0, "strikes count for nothing");
+    assert_eq!(modes(), None);
+    // It ends before it serves.
+    setting.keeper.work(true, bad(), false, 2);
+    assert!(modes().is_some(), "our modes are in force again");
+    setting.keeper.work(true, bad(), false, 2);
+    assert_eq!(modes(), None, "said once");
+    setting.keeper.work(true, bad(), false, 2);
+    assert_eq!(setting.status.active(), 1, "the third strike");
 }

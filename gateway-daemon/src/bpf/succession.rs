@@ -47,11 +47,6 @@ impl Attached {
         self.links.filters.drain(..).for_each(std::mem::forget);
     }
 
-    /// Whether what is in the kernel is another daemon's.
-    pub fn is_left(&self) -> bool {
-        self.left
-    }
-
     /// Puts back everything that a successor may have changed before it ended: programs, lists and
     /// steering.
     pub fn restore(&mut self) -> Result<(), BpfError> {

@@ -203,9 +203,25 @@ impl Control {
         self.keys.start(triggers)
     }
 
-    /// Follows triggers and the files until told to stop, or until nobody can tell. Blocks: give it
-    /// a thread of its own.
-    pub fn run(mut self, ports: &mut dyn Ports, triggers: &Receiver<Trigger>) {
+    /// Waits until every source of keys has some, or has been asked in vain, at most so long: who
+    /// takes over from a daemon that has keys should not refuse tokens for want of them.
+    pub fn await_keys(&self, triggers: &Receiver<Trigger>, patience: Duration) {
+        let end = clock::monotonic() + patience;
+        let wanting = || {
+            let feeds = &self.writer.current().feeds;
+            feeds.iter().any(|feed| feed.fetched_at().is_none() && feed.last().is_none())
+        };
+        while wanting() && clock::monotonic() < end {
+            if triggers.recv_timeout(POLL / 10) == Ok(Trigger::Keys) {
+                self.renew_keys();
+            }
+        }
+        self.renew_keys();
+    }
+
+    /// Follows triggers and the files until told to stop, or until nobody can tell; may be called
+    /// again. Blocks: give it a thread of its own.
+    pub fn run(&mut self, ports: &mut dyn Ports, triggers: &Receiver<Trigger>) {
         let mut pause = POLL;
         loop {
             match triggers.recv_timeout(pause) {

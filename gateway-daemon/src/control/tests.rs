@@ -245,7 +245,7 @@ fn the_loop_follows_files_and_triggers() {
     let file = dir.path().join("all.yaml");
     fs::write(&file, BASE).unwrap();
     let settings = Settings { paths: vec![file.clone()], ..Settings::default() };
-    let control = Prepared::read(settings).unwrap().publish(slots(Arc::default()));
+    let mut control = Prepared::read(settings).unwrap().publish(slots(Arc::default()));
     let writer = control.writer();
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || control.run(&mut Recorder::default(), &receiver));

@@ -89,53 +89,55 @@ impl Visitor {
     /// Hands over; it will be the heir once it serves.
     pub fn offer(self, estate: &Estate<'_>) -> Result<Heir, HandoverError> {
         let Self { channel, peer, version } = self;
-        let mut chunks = estate.files.chunks(FILES);
-        let mut message = Message::Offer(estate.offer.clone());
-        message::send(&channel, peer, &message, chunks.next().unwrap_or_default())?;
-        message = Message::More;
-        for chunk in chunks {
-            message::send(&channel, peer, &message, chunk)?;
+        message::send(&channel, peer, &Message::Offer(estate.offer.clone()), &[])?;
+        for (items, files) in estate.items.chunks(FILES).zip(estate.files.chunks(FILES)) {
+            message::send(&channel, peer, &Message::Files(items.to_vec()), files)?;
         }
-        Ok(Heir { channel, peer, version })
+        Ok(Heir { channel, peer, version, serves: false })
     }
+}
+
+fn version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
 }
 
 /// What is handed over.
 #[derive(Debug, Default)]
 pub struct Estate<'f> {
     offer: Offer,
+    items: Vec<Item>,
     files: Vec<BorrowedFd<'f>>,
 }
 
 impl<'f> Estate<'f> {
     /// Of a daemon that serves with so many workers and this secret of the flow hash.
     pub fn serving(workers: u32, seed: u64) -> Self {
-        Self::of(Offer { workers, seed, ..Offer::default() })
+        let offer = Offer { version: version(), draining: false, workers, seed, files: 0 };
+        Self { offer, ..Self::default() }
     }
 
     /// Of a daemon that was relieved and whose successor has ended.
     pub fn draining() -> Self {
-        Self::of(Offer { draining: true, ..Offer::default() })
-    }
-
-    fn of(offer: Offer) -> Self {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { offer: Offer { version, ..offer }, files: Vec::new() }
+        let offer = Offer { version: version(), draining: true, ..Offer::default() };
+        Self { offer, ..Self::default() }
     }
 
     /// Adds a file.
     pub fn add(&mut self, item: Item, file: BorrowedFd<'f>) {
-        self.offer.items.push(item);
+        self.items.push(item);
         self.files.push(file);
+        self.offer.files += 1;
     }
 }
 
-/// The successor, from the offer on.
+/// The successor, from the offer on. Dropped before it serves, the offer is taken back: it would
+/// take our silence for our end.
 #[derive(Debug)]
 pub struct Heir {
     channel: Channel,
     peer: Peer,
     version: String,
+    serves: bool,
 }
 
 impl Heir {
@@ -155,17 +157,13 @@ impl Heir {
     }
 
     /// Lets it begin, and waits until it has. However long: it may have begun.
-    pub fn release(&self) -> Result<(), HandoverError> {
+    pub fn release(&mut self) -> Result<(), HandoverError> {
         let talk = |source| HandoverError::Talk { pid: self.peer.pid, source };
         self.channel.set_patience(None).map_err(talk)?;
         message::send(&self.channel, self.peer, &Message::Released, &[])?;
-        self.expect(&Message::Serving)
-    }
-
-    /// Takes back what was offered.
-    pub fn withdraw(self, reason: &str) -> Result<(), HandoverError> {
-        let withdrawn = Message::Withdrawn { reason: reason.to_owned() };
-        message::send(&self.channel, self.peer, &withdrawn, &[])
+        self.expect(&Message::Serving)?;
+        self.serves = true;
+        Ok(())
     }
 
     /// Waits until it has ended, and everybody whom it told of us.
@@ -181,6 +179,18 @@ impl Heir {
             return Ok(());
         }
         Err(unknown(self.peer, &format!("{message:?}")))
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        if self.serves {
+            return;
+        }
+        let withdrawn = Message::Withdrawn { reason: "it waited too long".to_owned() };
+        if let Err(error) = message::send(&self.channel, self.peer, &withdrawn, &[]) {
+            tracing::debug!(%error, "the successor does not hear that it is not one");
+        }
     }
 }
 

@@ -38,11 +38,10 @@ pub enum Item {
 pub(super) enum Message {
     /// The successor: who it is.
     Hello { protocol: u32, abi: u32, version: String },
-    /// The predecessor: it hands over this. The files come with this message and, if they are
-    /// many, with those that follow.
+    /// The predecessor: it hands over so many files, which the next messages bring.
     Offer(Offer),
-    /// More files of an offer.
-    More,
+    /// Some of those, and what they are.
+    Files(Vec<Item>),
     /// The predecessor: no.
     Refused { reason: String },
     /// The successor: everything is there but the right to begin.
@@ -66,8 +65,8 @@ pub(super) struct Offer {
     pub(super) workers: u32,
     /// Its secret of the flow hash.
     pub(super) seed: u64,
-    /// What the files are, in order.
-    pub(super) items: Vec<Item>,
+    /// How many files.
+    pub(super) files: usize,
 }
 
 /// Sends a message.

@@ -37,21 +37,22 @@ impl Predecessor {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let hello = Message::Hello { protocol: PROTOCOL, abi: ABI_VERSION, version };
         message::send(&channel, peer, &hello, &[])?;
-        let (message, mut files) = message::receive(&channel, peer)?;
-        let offer = match message {
+        let offer = match message::receive(&channel, peer)?.0 {
             Message::Offer(offer) => offer,
             Message::Refused { reason } => {
                 return Err(HandoverError::Refused { pid: peer.pid, reason });
             }
             other => return Err(unknown(peer, &format!("{other:?}"))),
         };
-        while files.len() < offer.items.len() {
+        let mut files = Vec::new();
+        while files.len() < offer.files {
             match message::receive(&channel, peer)? {
-                (Message::More, more) if !more.is_empty() => files.extend(more),
+                (Message::Files(items), more) if !more.is_empty() && more.len() == items.len() => {
+                    files.extend(items.into_iter().zip(more));
+                }
                 (other, _) => return Err(unknown(peer, &format!("{other:?}"))),
             }
         }
-        let files = offer.items.iter().copied().zip(files).collect();
         Ok(Self { channel, peer, offer, files })
     }
 
@@ -89,9 +90,12 @@ impl Predecessor {
     /// Says that everything is there, and waits for the right to begin. Where the other one died
     /// meanwhile there is nobody left to ask.
     pub fn await_release(&self) -> Result<(), HandoverError> {
-        let answer = message::send(&self.channel, self.peer, &Message::Ready, &[])
-            .and_then(|()| message::receive(&self.channel, self.peer));
-        match answer {
+        // One that is gone may have said something before.
+        match message::send(&self.channel, self.peer, &Message::Ready, &[]) {
+            Ok(()) | Err(HandoverError::Gone { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match message::receive(&self.channel, self.peer) {
             Ok((Message::Released, _)) => Ok(()),
             Ok((Message::Withdrawn { reason }, _)) => {
                 Err(HandoverError::Refused { pid: self.peer.pid, reason })

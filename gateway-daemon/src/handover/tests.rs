@@ -44,7 +44,7 @@ fn what_is_offered_arrives_and_the_end_of_both_is_seen() {
     handed(
         "whole",
         |visitor| {
-            let heir = visitor.offer(&estate(&file)).unwrap();
+            let mut heir = visitor.offer(&estate(&file)).unwrap();
             assert_eq!(heir.pid(), std::process::id());
             heir.ready().unwrap();
             heir.release().unwrap();
@@ -111,20 +111,15 @@ fn an_offer_can_be_taken_back() {
     let file = tempfile::tempfile().unwrap();
     let error = handed(
         "withdrawn",
-        |visitor| visitor.offer(&estate(&file)).unwrap().withdraw("too slow").unwrap(),
+        |visitor| drop(visitor.offer(&estate(&file)).unwrap()),
         |found| found.unwrap().unwrap().await_release().unwrap_err().to_string(),
     );
-    assert!(error.ends_with("is not taken over: too slow"), "{error}");
+    assert!(error.ends_with("is not taken over: it waited too long"), "{error}");
 }
 
 #[test]
 fn whoever_is_left_carries_on() {
     let file = tempfile::tempfile().unwrap();
-    handed(
-        "dead-predecessor",
-        |visitor| drop(visitor.offer(&estate(&file)).unwrap()),
-        |found| found.unwrap().unwrap().await_release().unwrap(),
-    );
     handed(
         "dead-successor",
         |visitor| {
@@ -136,7 +131,7 @@ fn whoever_is_left_carries_on() {
     handed(
         "dead-after-release",
         |visitor| {
-            let heir = visitor.offer(&estate(&file)).unwrap();
+            let mut heir = visitor.offer(&estate(&file)).unwrap();
             heir.ready().unwrap();
             assert!(matches!(heir.release(), Err(HandoverError::Gone { .. })));
         },
@@ -146,6 +141,22 @@ fn whoever_is_left_carries_on() {
             drop(old);
         },
     );
+}
+
+#[test]
+fn a_successor_whose_predecessor_dies_carries_on() {
+    let place = place("dead-predecessor");
+    let listener = crate::sys::channel::Listener::bind(&place.0).unwrap().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let channel = listener.accept().unwrap();
+            channel.receive().unwrap();
+            let offer =
+                r#"{"offer":{"version":"0","draining":false,"workers":1,"seed":1,"files":0}}"#;
+            channel.send(offer.as_bytes(), &[]).unwrap();
+        });
+        Predecessor::find(&place).unwrap().unwrap().await_release().unwrap();
+    });
 }
 
 #[test]

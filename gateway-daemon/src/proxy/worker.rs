@@ -39,6 +39,8 @@ pub enum WorkerCommand {
     },
     /// Stop accepting from a socket; its connections go on.
     Close(ListenerKey),
+    /// No other daemon counts in this worker's rows any more.
+    Settle,
     /// Stop accepting, and send clients to whoever accepts instead: answers say that the connection
     /// ends with them, and no connection is closed under a client that may be about to use it.
     Leave,
@@ -49,6 +51,11 @@ pub enum WorkerCommand {
 }
 
 impl WorkerCommand {
+    /// [`Self::Settle`], to make one per worker.
+    pub fn settle() -> Self {
+        Self::Settle
+    }
+
     /// [`Self::Leave`], to make one per worker.
     pub fn leave() -> Self {
         Self::Leave
@@ -314,6 +321,7 @@ async fn serve(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Worker
                 let closed = open.extract_if(.., |(name, _)| *name == key);
                 closed.for_each(|(_, stop)| stop.close());
             }
+            Some(WorkerCommand::Settle) => worker.counters.settle(worker.connections.get()),
             last => break last,
         }
     };
@@ -337,6 +345,7 @@ impl Worker {
                     self.leaving.close();
                     self.draining.close();
                 }
+                Some(WorkerCommand::Settle) => self.counters.settle(self.connections.get()),
                 Some(WorkerCommand::Listen { .. } | WorkerCommand::Close(_)) => {}
                 // Enough waited, or nobody left to tell.
                 Some(WorkerCommand::Abort) | None => return,

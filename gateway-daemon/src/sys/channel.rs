@@ -107,9 +107,9 @@ impl Channel {
         let flags = RecvFlags::CMSG_CLOEXEC;
         let received = loop {
             match rustix::net::recvmsg(&self.0, &mut buffers, &mut control, flags) {
-                Err(Errno::INTR) => {}
+                // A reset is told before messages that arrived before it, and told once.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
-                Err(Errno::CONNRESET) => return Ok(None),
                 result => break result?,
             }
         };
@@ -187,6 +187,16 @@ mod tests {
         assert_eq!(here.receive().unwrap().unwrap().0, b"two");
         assert!(there.send(b"many", &[file.as_fd(); FILES + 1]).is_err());
         drop(there);
+        assert!(here.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_are_heard_though_nobody_listened() {
+        let (_listener, here, there) = pair("words");
+        here.send(b"unheard", &[]).unwrap();
+        there.send(b"last words", &[]).unwrap();
+        drop(there);
+        assert_eq!(here.receive().unwrap().unwrap().0, b"last words");
         assert!(here.receive().unwrap().is_none());
     }
 
