@@ -183,17 +183,27 @@ impl Linker {
     }
 }
 
-/// cargo-deny as pinned, from PATH or built into `target/tools`. Only `ci` needs it.
+/// cargo-deny as pinned. Only `ci` needs it.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    let version = workspace::pin("cargo-deny")?;
-    let own = workspace::tools_dir().join("bin/cargo-deny");
-    let candidates = [Some(own.clone()), command::find("cargo-deny")];
+    cargo_tool("cargo-deny")
+}
+
+/// cargo-fuzz as pinned. Only the suite `fuzz` needs it.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    cargo_tool("cargo-fuzz")
+}
+
+/// A program from crates.io as pinned, from PATH or built into `target/tools`.
+fn cargo_tool(name: &str) -> Result<PathBuf> {
+    let version = workspace::pin(name)?;
+    let own = workspace::tools_dir().join("bin").join(name);
+    let candidates = [Some(own.clone()), command::find(name)];
     if let Some(found) =
         candidates.into_iter().flatten().find(|program| has_version(program, version))
     {
         return Ok(found);
     }
-    install_crate(command::cargo(["install"]), "cargo-deny", version)?;
+    install_crate(command::cargo(["install"]), name, version)?;
     Ok(own)
 }
 

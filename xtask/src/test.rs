@@ -1,6 +1,7 @@
 //! `cargo xtask test [suite...]`: runs test suites, cheap ones first, and sums up.
 //!
-//! `unit` is what lies beside the code; the others are the binaries of the `tests` member. A suite
+//! `unit` is what lies beside the code, `fuzz` has a file of its own; the others are the binaries of the
+//! `tests` member. A suite
 //! that drives a daemon gets the path of one in `GATEWAY_DAEMON_BIN`, and that of the demo program
 //! of `cargo xtask run` in `GATEWAY_DEMO_BIN`; a suite that needs root is
 //! started through sudo where we are not root, and fails where there is no sudo either. The last
@@ -14,7 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use crate::command::{self, Privilege, say};
-use crate::{build, setup};
+use crate::{build, fuzz, setup};
 
 /// What to test.
 #[derive(clap::Args, Default)]
@@ -40,6 +41,8 @@ enum Suite {
     E2e,
     /// Recorded behaviour of Envoy and the specifications
     Conformance,
+    /// A minute for each fuzz target, where there is a nightly toolchain
+    Fuzz,
 }
 
 impl Suite {
@@ -49,6 +52,7 @@ impl Suite {
             Self::Kernel => "kernel",
             Self::E2e => "e2e",
             Self::Conformance => "conformance",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -63,6 +67,7 @@ impl Suite {
             Self::Kernel | Self::Conformance => {
                 vec![[ALL_PACKAGES, &["--test", self.name()]].concat()]
             }
+            Self::Fuzz => vec![],
         }
     }
 
@@ -114,6 +119,9 @@ fn run_suite(
     programs: &[(&str, PathBuf)],
     binary: &[String],
 ) -> Result<Tally> {
+    if suite == Suite::Fuzz {
+        return fuzz::run(binary);
+    }
     let mut tally = Tally::default();
     if suite.needs_root() && privilege == Privilege::None {
         say(&format!(
@@ -169,13 +177,30 @@ fn run_cargo_test(cargo: &mut Command) -> Result<Tally> {
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// What the sum says besides.
+    note: Option<&'static str>,
 }
 
 impl Tally {
+    /// Some that passed.
+    pub(crate) fn passed(passed: u64) -> Self {
+        Self { passed, ..Self::default() }
+    }
+
+    /// Some that failed.
+    pub(crate) fn failed(failed: u64) -> Self {
+        Self { failed, ..Self::default() }
+    }
+
+    /// None, for this reason.
+    pub(crate) fn not_run(note: &'static str) -> Self {
+        Self { note: Some(note), ..Self::default() }
+    }
+
     /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
     fn of_line(line: &str) -> Option<Self> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
@@ -193,11 +218,13 @@ impl Tally {
         Some(tally)
     }
 
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
+            note: self.note.or(other.note),
         }
     }
 }
@@ -207,6 +234,9 @@ impl std::fmt::Display for Tally {
         write!(out, "{} passed, {} failed", self.passed, self.failed)?;
         if self.ignored > 0 {
             write!(out, ", {} ignored", self.ignored)?;
+        }
+        if let Some(note) = self.note {
+            write!(out, ", {note}")?;
         }
         Ok(())
     }
@@ -219,7 +249,10 @@ mod tests {
     #[test]
     fn result_lines_are_read() {
         let line = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out";
-        assert_eq!(Tally::of_line(line), Some(Tally { passed: 3, failed: 2, ignored: 1 }));
+        assert_eq!(
+            Tally::of_line(line),
+            Some(Tally { passed: 3, failed: 2, ignored: 1, note: None })
+        );
         assert_eq!(Tally::of_line("test result: ok. some passed; 0 failed"), None);
         assert_eq!(Tally::of_line("running 3 tests"), None);
     }
@@ -234,6 +267,6 @@ mod tests {
     #[test]
     fn suites_run_cheap_ones_first() {
         let names: Vec<_> = Suite::value_variants().iter().map(|suite| suite.name()).collect();
-        assert_eq!(names, ["unit", "kernel", "e2e", "conformance"]);
+        assert_eq!(names, ["unit", "kernel", "e2e", "conformance", "fuzz"]);
     }
 }

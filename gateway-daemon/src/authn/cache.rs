@@ -40,6 +40,12 @@ pub struct CacheLimits {
     pub refused_bytes: usize,
 }
 
+impl CacheLimits {
+    /// Hardly anything, for whoever asks about a token once.
+    pub const LEAST: Self =
+        Self { accepted: 0, refused: 0, accepted_bytes: 1 << 20, refused_bytes: 1 << 20 };
+}
+
 impl Default for CacheLimits {
     fn default() -> Self {
         Self { accepted: 4096, refused: 1024, accepted_bytes: 32 << 20, refused_bytes: 4 << 20 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cache::TokenCache;
+use super::cache::{CacheLimits, TokenCache};
 use super::claims::Jwt;
 use super::place::{self, Place};
 use super::{Authenticator, Refusal};
@@ -72,7 +72,7 @@ impl Authenticator {
     fn judge_one(&self, position: usize, token: &[u8], now: UnixSeconds) -> Result<(), Refusal> {
         let rule = &self.rules[position];
         let judge = |known: &mut _| rule.judge(position, token, known, now);
-        let verdict = TokenCache::default().judge(self.id, token, now, judge);
+        let verdict = TokenCache::new(CacheLimits::LEAST).judge(self.id, token, now, judge);
         verdict.map(|_| ()).map_err(Refusal::from)
     }
 }

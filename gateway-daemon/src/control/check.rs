@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::certs::TlsBuilder;
 use super::conditions::{Condition, ObjectReport, Report};
 use super::jwks::{self, Keys};
-use super::{load, publish};
+use super::source::SourceFile;
+use super::translate::Model;
+use super::{load, publish, translate};
 
 /// What `check` found.
 #[derive(Clone, Debug)]
@@ -19,7 +21,16 @@ pub struct Checked {
 
 /// Reads, translates and compiles `paths` as `run` would.
 pub fn run(paths: &[PathBuf], ignore_kinds: &[String]) -> Checked {
-    let (model, mut report) = load(paths, ignore_kinds);
+    check(load(paths, ignore_kinds))
+}
+
+/// The same of a text that is in no file.
+pub fn text(name: &str, text: &str) -> Checked {
+    let file = SourceFile { name: name.into(), text: text.to_owned() };
+    check(translate(&[file], Vec::new(), &[]))
+}
+
+fn check((model, mut report): (Model, Report)) -> Checked {
     let mut warnings = Vec::new();
     // Nothing is fetched: what an issuer says today is not what the files say.
     let keys = Keys::new(jwks::Settings::default()).plan(&model);

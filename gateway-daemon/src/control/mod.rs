@@ -40,7 +40,7 @@ use crate::snapshot::{ReloadStatus, SnapshotWriter};
 use certs::TlsBuilder;
 use jwks::{KeyPlan, Keys};
 use publish::Compiled;
-use source::Fingerprint;
+use source::{Fingerprint, SourceFile};
 use translate::Model;
 
 /// How often files are looked at, at least.
@@ -121,8 +121,16 @@ pub struct Control {
 
 /// Reads and translates; what is wrong is in the report.
 fn load(paths: &[PathBuf], ignore_kinds: &[String]) -> (Model, Report) {
-    let (files, mut faults) = source::read(paths);
-    let (bundle, more) = bundle::read(&files, ignore_kinds);
+    let (files, faults) = source::read(paths);
+    translate(&files, faults, ignore_kinds)
+}
+
+fn translate(
+    files: &[SourceFile],
+    mut faults: Vec<Fault>,
+    ignore_kinds: &[String],
+) -> (Model, Report) {
+    let (bundle, more) = bundle::read(files, ignore_kinds);
     faults.extend(more);
     translate::translate(&bundle, faults)
 }

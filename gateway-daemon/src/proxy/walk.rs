@@ -13,7 +13,7 @@ use super::forward::{peer, upstream_head};
 use super::respond::{Asked, Rejection, Told};
 use super::route::Place;
 use super::upstream::by_weight;
-use crate::authn::{RuleVerdict, TokenCache};
+use crate::authn::{CacheLimits, RuleVerdict, TokenCache};
 use crate::authz::{Answer, Consultation, DecidedBy, RuleTrace, ShadowMatch, Vetted};
 use crate::clock::UnixSeconds;
 use crate::model::backend::Upstream;
@@ -149,7 +149,8 @@ impl Walk {
         let authenticator = &place.gateway().authenticator;
         self.tokens_ignored = authenticator.ignores(&view);
         self.tokens = authenticator.trace(&view, now);
-        let authenticated = authenticator.authenticate(&mut view, now, &mut TokenCache::default());
+        let mut cache = TokenCache::new(CacheLimits::LEAST);
+        let authenticated = authenticator.authenticate(&mut view, now, &mut cache);
         let identity = match authenticated {
             Ok(authenticated) => authenticated.identity,
             Err(refusal) => return Err(Rejection::unauthenticated(refusal, &view)),

@@ -1,0 +1,47 @@
+//! The seeds of the fuzz targets, and what fuzzing has found so far, on every machine: each is fed to
+//! the same functions that `cargo xtask test fuzz` feeds with whatever it comes up with.
+
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "it is the library of the fuzz targets")]
+#[path = "../../tests/fuzz/src/lib.rs"]
+mod gateway_fuzz;
+
+use std::io;
+use std::path::Path;
+
+use gateway_fuzz::{jwks, manifest, request, token};
+
+/// Feeds every file of a folder below the root to a function.
+fn feed(folder: &str, holds: fn(&[u8])) -> io::Result<()> {
+    let mut seeds = 0;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for entry in std::fs::read_dir(root.join(folder))? {
+        let path = entry?.path();
+        println!("{}", path.display());
+        holds(&std::fs::read(&path)?);
+        seeds += 1;
+    }
+    assert!(seeds > 5, "{folder} has {seeds} seeds");
+    Ok(())
+}
+
+#[test]
+fn tokens_hold() -> io::Result<()> {
+    feed("tests/fuzz/seeds/token", token::holds)
+}
+
+#[test]
+fn key_sets_hold() -> io::Result<()> {
+    feed("tests/fuzz/seeds/jwks", jwks::holds)
+}
+
+#[test]
+fn manifests_hold() -> io::Result<()> {
+    feed("tests/fuzz/seeds/manifest", manifest::holds)?;
+    feed("gateway-daemon/src/control/testdata", manifest::holds)
+}
+
+#[test]
+fn requests_hold() -> io::Result<()> {
+    feed("tests/fuzz/seeds/request", request::holds)
+}

@@ -1,0 +1,4 @@
+//! Looks for bytes that `gateway_fuzz::jwks` does not hold for.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| gateway_fuzz::jwks::holds(bytes));
