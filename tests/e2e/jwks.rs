@@ -256,11 +256,13 @@ fn refusals_are_told_as_a_policy_says() -> Result<()> {
     let text = policy("").replace(
         "  issuers:",
         "  missingToken: { status: 401 }\n  denied: { body: '{\"no\":1}', contentType: \
-         application/json }\n  issuers:",
+         application/json }\n  insufficientScope: { challenge: Scope }\n  issuers:",
     );
     let deny = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
                 metadata: { name: bob, namespace: default }\nspec:\n  rules:\n  \
-                - from: [ { source: { requestPrincipals: [ a/bob ] } } ]\n";
+                - from: [ { source: { requestPrincipals: [ a/bob ] } } ]\n  \
+                - to: [ { operation: { paths: [ /orders ] } } ]\n    \
+                when: [ { key: 'request.auth.claims[scope]', values: [ 'orders:read' ] } ]\n";
     ground.manifests.write("policy.yaml", &format!("{text}---\n{deny}"))?;
     let daemon = ground.daemon_with(&[])?;
     let bob = ground.key.token(r#"{"iss":"a","sub":"bob"}"#);
@@ -274,6 +276,20 @@ fn refusals_are_told_as_a_policy_says() -> Result<()> {
     let denied = ground.get(Some(&ground.key.token(&claims("a"))))?;
     assert_eq!((denied.status, denied.body.as_str()), (403, "{\"no\":1}"));
     assert_eq!(denied.header("content-type"), Some("application/json"));
+    assert_eq!(denied.header("www-authenticate"), None, "not for want of a scope");
+    let bearer = format!("authorization: Bearer {}", ground.key.token(&claims("a")));
+    for protocol in ["--http1.1", "--http2-prior-knowledge"] {
+        let orders = [protocol, "-H", &bearer, "http://127.0.0.1:8080/orders"];
+        let denied = curl(Some(&ground.netns), &orders)?;
+        assert_eq!((denied.status, denied.body.as_str()), (403, "{\"no\":1}"));
+        assert_eq!(
+            denied.header("www-authenticate"),
+            Some(
+                "Bearer realm=\"http://127.0.0.1:8080/orders\", error=\"insufficient_scope\", \
+                 scope=\"orders:read\""
+            )
+        );
+    }
     let preflight = ["-X", "OPTIONS", "-H", "origin: http://o.test"];
     let preflight = [&preflight[..], &["-H", "access-control-request-method: GET", URL]].concat();
     assert_eq!(curl(Some(&ground.netns), &preflight)?.status, 403);

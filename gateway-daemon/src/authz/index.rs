@@ -105,13 +105,22 @@ impl RuleIndex {
 
     /// The first rule that matches.
     pub(super) fn first_match(&self, facts: &Facts<'_>) -> Option<&Rule> {
+        self.first_where(facts, |rule| rule.admits(facts))
+    }
+
+    /// The first rule with an operation that matches and of which `admits` holds.
+    pub(super) fn first_where(
+        &self,
+        facts: &Facts<'_>,
+        admits: impl Fn(&Rule) -> bool,
+    ) -> Option<&Rule> {
         let mut first: Option<usize> = None;
         self.candidates(facts, |clauses| {
             for clause in clauses {
                 if first.is_some_and(|found| found <= clause.rule) {
                     break;
                 }
-                if self.matches(clause, facts) {
+                if self.operation_matches(clause, facts) && admits(&self.rules[clause.rule]) {
                     first = Some(clause.rule);
                 }
             }
@@ -123,7 +132,9 @@ impl RuleIndex {
     pub(super) fn all_matches(&self, facts: &Facts<'_>) -> impl Iterator<Item = (usize, &Rule)> {
         let mut found = Vec::new();
         self.candidates(facts, |clauses| {
-            let matching = clauses.iter().filter(|clause| self.matches(clause, facts));
+            let matching = clauses.iter().filter(|clause| {
+                self.operation_matches(clause, facts) && self.rules[clause.rule].admits(facts)
+            });
             found.extend(matching.map(|clause| clause.rule));
         });
         found.sort_unstable();
@@ -131,11 +142,10 @@ impl RuleIndex {
         found.into_iter().map(|rule| (rule, &self.rules[rule]))
     }
 
-    fn matches(&self, clause: &Clause, facts: &Facts<'_>) -> bool {
+    fn operation_matches(&self, clause: &Clause, facts: &Facts<'_>) -> bool {
         let rule = &self.rules[clause.rule];
         let operation = clause.operation.map(|position| &rule.operations[position]);
         operation.is_none_or(|operation| operation.matches(facts, clause.anchor))
-            && rule.admits(facts)
     }
 
     fn candidates(&self, facts: &Facts<'_>, mut look: impl FnMut(&[Clause])) {

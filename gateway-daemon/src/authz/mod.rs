@@ -12,6 +12,7 @@ mod index;
 mod pattern;
 mod principal;
 mod rule;
+mod scope;
 mod shadow;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use self::custom::{Answer, Consultation, Pending, Vetted};
 pub use self::decision::{DecidedBy, Denial, Permit, ShadowMatch};
+pub use self::scope::MissingScope;
 pub use self::shadow::{ShadowLedger, ShadowTally, ShadowTotals};
 pub use self::trace::RuleTrace;
 

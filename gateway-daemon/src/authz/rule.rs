@@ -9,6 +9,7 @@ use super::condition::{Condition, admits_port, in_blocks};
 use super::decision::DecidedBy;
 use super::pattern::{PathSet, PatternSet, Presence, TextConstraint};
 use super::principal::PrincipalConstraint;
+use super::scope::ScopeCondition;
 use crate::model::ext_authz::Provider;
 use crate::model::policy::{self as model, Action, Cidr, Constraint, Policy};
 
@@ -25,6 +26,8 @@ pub(super) struct Rule {
     pub(super) operations: Vec<Operation>,
     /// All of them.
     conditions: Vec<Condition>,
+    /// Those of them that are about scopes.
+    pub(super) scopes: Vec<ScopeCondition>,
 }
 
 /// An entry of `from`.
@@ -66,13 +69,25 @@ impl Rule {
             sources: rule.from.iter().map(Source::compile).collect(),
             operations: rule.to.iter().map(Operation::compile).collect(),
             conditions: rule.when.iter().map(Condition::compile).collect(),
+            scopes: ScopeCondition::of(rule),
         }
     }
 
     /// Whether `from` and every `when` match.
     pub(super) fn admits(&self, facts: &Facts<'_>) -> bool {
-        (self.sources.is_empty() || self.sources.iter().any(|source| source.matches(facts)))
-            && self.conditions.iter().all(|condition| condition.holds(facts))
+        self.admits_source(facts) && self.conditions.iter().all(|condition| condition.holds(facts))
+    }
+
+    /// Whether `from` matches.
+    fn admits_source(&self, facts: &Facts<'_>) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|source| source.matches(facts))
+    }
+
+    /// Positions of the conditions that do not hold; none where `from` does not match.
+    pub(super) fn failing_conditions(&self, facts: &Facts<'_>) -> Option<Vec<usize>> {
+        let conditions = self.conditions.iter().enumerate();
+        let failing = conditions.filter(|(_, condition)| !condition.holds(facts)).map(|(at, _)| at);
+        self.admits_source(facts).then(|| failing.collect())
     }
 }
 

@@ -42,6 +42,10 @@ fn paths(values: &[&str]) -> Constraint<PathPattern> {
     Constraint { values: values.iter().map(|v| path(v)).collect(), not_values: vec![] }
 }
 
+fn principals(value: &str) -> Constraint<Arc<str>> {
+    Constraint { values: vec![value.into()], not_values: vec![] }
+}
+
 fn to(operation: Operation) -> ModelRule {
     ModelRule { to: vec![operation], ..ModelRule::default() }
 }
@@ -584,5 +588,64 @@ fn an_answer_has_its_word() {
     ] {
         let (next, outcome) = pending(fail_open).answered(answer);
         assert_eq!((next.is_ok(), outcome.word()), (passes, word), "{answer:?} {fail_open}");
+    }
+}
+
+#[test]
+fn a_denial_for_want_of_a_scope_says_so() {
+    let scope = |name: &str, texts| when(Attribute::Claim(vec![name.into()]), texts).when;
+    let with = |paths: &[&str], when| ModelRule { when, ..to_paths(paths) };
+    let both = [scope("scope", texts(&["a*", "a b", "read"])), scope("scp", texts(&["write"]))];
+    let mut elsewhere = to_paths(&["/elsewhere"]);
+    elsewhere.when = scope("scope", texts(&["elsewhere"]));
+    elsewhere.from =
+        vec![Source { request_principals: principals("*/nobody"), ..Source::default() }];
+    let engine = Engine::compile(vec![
+        policy(
+            "deny",
+            Action::Deny,
+            vec![
+                with(&["/admin"], scope("scope", no_texts(&["admin"]))),
+                with(&["/closed"], scope("group", no_texts(&["staff"]))),
+            ],
+        ),
+        policy(
+            "allow",
+            Action::Allow,
+            vec![
+                with(&["/both"], both.concat()),
+                with(&["/pattern*"], scope("scope", texts(&["orders:*"]))),
+                with(&["/group"], scope("group", texts(&["staff"]))),
+                with(
+                    &["/nested"],
+                    when(Attribute::Claim(vec!["scope".into(), "x".into()]), texts(&["y"])).when,
+                ),
+                with(&["/first*"], scope("scp", texts(&["one"]))),
+                with(&["/first"], scope("scp", texts(&["two"]))),
+                elsewhere,
+            ],
+        ),
+    ]);
+    let bare = identity(vec![]);
+    let half = identity(vec![("scope", string("read more"))]);
+    let rows: [(&str, &Identity, Option<&[&str]>); 11] = [
+        ("/admin", &bare, Some(&["admin"])),
+        ("/closed", &bare, None),
+        ("/both", &bare, Some(&["read", "write"])),
+        ("/both", &half, Some(&["write"])),
+        ("/pattern/x", &bare, Some(&[])),
+        ("/group", &bare, None),
+        ("/nested", &bare, None),
+        ("/first", &bare, Some(&["one"])),
+        ("/elsewhere", &bare, None),
+        ("/unknown", &bare, None),
+        ("/both?x", &half, Some(&["write"])),
+    ];
+    for (target, identity, expected) in rows {
+        let view = view("GET", target, &[]);
+        let denial = decide(&engine, &view, Some(identity)).unwrap_err();
+        let missing = engine.missing_scope(&denial, &view, &conn(), identity);
+        let scopes = missing.as_ref().map(|missing| missing.0.iter().map(|s| &**s).collect());
+        assert_eq!(scopes, expected.map(<[&str]>::to_vec), "{target}");
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct JwtPolicySpec {
     pub(crate) ignore_token_paths: Vec<String>,
     pub(crate) missing_token: Option<MissingToken>,
     pub(crate) denied: Option<Denied>,
+    pub(crate) insufficient_scope: Option<InsufficientScope>,
 }
 
 /// `spec.missingToken`.
@@ -35,6 +36,23 @@ pub(crate) struct MissingToken {
 pub(crate) struct Denied {
     pub(crate) body: String,
     pub(crate) content_type: Option<String>,
+}
+
+/// `spec.insufficientScope`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct InsufficientScope {
+    pub(crate) challenge: Challenge,
+}
+
+words! {
+    /// `spec.insufficientScope.challenge`.
+    Challenge {
+        "None" => Silent,
+        "Error" => Error,
+        "Scope" => Scope,
+    }
+    unsupported {}
 }
 
 /// `spec.issuers[]`.

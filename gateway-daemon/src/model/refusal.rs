@@ -12,6 +12,20 @@ pub struct Refusals {
     pub challenge_missing_token: bool,
     /// What a denied request is told instead of `RBAC: access denied`.
     pub denied: Option<Arc<DeniedBody>>,
+    /// What a request is told that is denied for want of a scope alone.
+    pub scope_challenge: ScopeChallenge,
+}
+
+/// The challenge of a denial that is about a scope alone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ScopeChallenge {
+    /// None.
+    #[default]
+    Silent,
+    /// That a scope is missing (`insufficient_scope`).
+    Error,
+    /// Which, too.
+    Scope,
 }
 
 /// A body of one's own.

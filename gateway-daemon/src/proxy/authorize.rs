@@ -8,7 +8,9 @@ use super::respond::Rejection;
 use super::route::{Place, Routed};
 use crate::authz::{Permit, Vetted};
 use crate::model::identity::Identity;
+use crate::model::refusal::ScopeChallenge;
 use crate::request::{ConnMeta, RequestView};
+use crate::snapshot::Gateway;
 
 /// Decides.
 pub(super) fn authorize(
@@ -38,9 +40,12 @@ pub(super) fn decide(
     conn: &ConnMeta,
     identity: Option<&Identity>,
 ) -> Result<Permit, Rejection> {
-    let gateway = place.gateway();
-    gateway
-        .engine
-        .decide(vetted, view, conn, identity)
-        .map_err(|denial| Rejection::denied(denial, &gateway.refusals, identity.is_some(), view))
+    let Gateway { engine, refusals, .. } = place.gateway();
+    engine.decide(vetted, view, conn, identity).map_err(|denial| {
+        let asked = refusals.scope_challenge != ScopeChallenge::Silent;
+        let scope = identity
+            .filter(|_| asked)
+            .and_then(|identity| engine.missing_scope(&denial, view, conn, identity));
+        Rejection::denied(denial, refusals, identity.is_some(), scope.as_ref(), view)
+    })
 }

@@ -15,9 +15,9 @@ use super::accept::Connection;
 use super::body::ResponseBody;
 use super::count::RequestRecord;
 use crate::authn::Refusal;
-use crate::authz::{DecidedBy, Denial};
+use crate::authz::{DecidedBy, Denial, MissingScope};
 use crate::model::reason::Reason;
-use crate::model::refusal::{DeniedBody, Refusals};
+use crate::model::refusal::{DeniedBody, Refusals, ScopeChallenge};
 use crate::request::RequestView;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -81,9 +81,11 @@ impl Rejection {
         denial: Denial,
         refusals: &Refusals,
         identified: bool,
+        scope: Option<&MissingScope>,
         view: &RequestView,
     ) -> Self {
         let mut rejection = Self::from(denial);
+        rejection.challenge = scope.and_then(|scope| scope_challenge(refusals, scope, view));
         // A browser sends no token with a preflight, and would not act on a challenge.
         if refusals.challenge_missing_token && !identified && !view.is_cors_preflight() {
             rejection.reason = Reason::TokenMissing;
@@ -306,6 +308,19 @@ pub(super) fn respond_unread(unanswered: Unanswered, conn: &Connection) -> Respo
     respond(unanswered, conn, Asked { head: false, grpc: false })
 }
 
+/// `Bearer realm="…", error="insufficient_scope"` (RFC 6750 3.1), with the scopes where they are told.
+fn scope_challenge(
+    refusals: &Refusals,
+    MissingScope(scopes): &MissingScope,
+    view: &RequestView,
+) -> Option<HeaderValue> {
+    let named = refusals.scope_challenge == ScopeChallenge::Scope && !scopes.is_empty();
+    let scope = if named { format!(", scope=\"{}\"", scopes.join(" ")) } else { String::new() };
+    let realm = view.realm();
+    HeaderValue::try_from(format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\"{scope}"))
+        .ok()
+}
+
 /// `Bearer realm="…", error="invalid_token"` (RFC 6750 3). A quote or backslash cannot stand in the
 /// realm: an authority with one is refused, and the path has them encoded.
 fn challenge(realm: &str) -> Option<HeaderValue> {
@@ -378,8 +393,7 @@ mod tests {
         assert_eq!(percent_encoded("50% of\né".as_bytes()), "50%25 of%0A%C3%A9");
     }
 
-    #[test]
-    fn every_401_carries_a_challenge() {
+    fn view() -> RequestView {
         let mut parts = http::Request::new(()).into_parts().0;
         parts.uri = http::Uri::from_static("/a%22b?c");
         parts.headers.insert(http::header::HOST, HeaderValue::from_static("a.test"));
@@ -389,7 +403,35 @@ mod tests {
             scheme: crate::request::Scheme::Http,
             sni: None,
         };
-        let view = RequestView::read(parts, &conn).unwrap();
+        RequestView::read(parts, &conn).unwrap()
+    }
+
+    #[test]
+    fn a_missing_scope_is_told_as_far_as_the_gateway_says() {
+        let told = |scope_challenge, scopes: Option<&[&str]>| {
+            let refusals = Refusals { scope_challenge, ..Refusals::default() };
+            let denial = Denial { reason: Reason::PolicyNotAllowed, decided_by: None };
+            let names = |scopes: &[&str]| scopes.iter().map(|name| Arc::from(*name)).collect();
+            let missing = scopes.map(|scopes| MissingScope(names(scopes)));
+            let rejection = Rejection::denied(denial, &refusals, true, missing.as_ref(), &view());
+            let told = rejection.told(asked(&Method::GET, "text/plain"));
+            assert_eq!(told.status, StatusCode::FORBIDDEN);
+            assert_eq!(told.body, "RBAC: access denied");
+            let challenge = told.headers.get(WWW_AUTHENTICATE);
+            challenge.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let error = "Bearer realm=\"http://a.test/a%22b?c\", error=\"insufficient_scope\"";
+        let both = Some(&["a", "b:c"][..]);
+        assert_eq!(told(ScopeChallenge::Scope, None), None);
+        assert_eq!(told(ScopeChallenge::Error, both).as_deref(), Some(error));
+        assert_eq!(told(ScopeChallenge::Scope, Some(&[])).as_deref(), Some(error));
+        let scope = told(ScopeChallenge::Scope, both).unwrap();
+        assert_eq!(scope, format!("{error}, scope=\"a b:c\""));
+    }
+
+    #[test]
+    fn every_401_carries_a_challenge() {
+        let view = view();
         let mut refused = 0;
         for reason in Reason::ALL {
             let refusal = Refusal { reason: *reason, text: "x", strike: None };

@@ -20,12 +20,12 @@ use super::authorization_policy::path_pattern;
 use super::duration::duration;
 use super::secret::Certificates;
 use crate::manifest::jwt_policy::{
-    ClaimFormat as WireFormat, IssuerSettings, JwtPolicy, JwtPolicySpec, KeySettings,
+    Challenge, ClaimFormat as WireFormat, IssuerSettings, JwtPolicy, JwtPolicySpec, KeySettings,
 };
 use crate::model::jwt::{ClaimFormat, JwtRule, KeySource};
 use crate::model::keys::{FetchOptions, KeyPlace, KeyUrl, RemoteKeys};
 use crate::model::path::CountedPath;
-use crate::model::refusal::{DeniedBody, Refusals};
+use crate::model::refusal::{DeniedBody, Refusals, ScopeChallenge};
 
 /// The longest body of a refusal.
 const MOST_BODY: usize = 64 << 10;
@@ -216,7 +216,12 @@ fn refusals(spec: &JwtPolicySpec, draft: &mut Draft<'_>) -> Refusals {
         }
         Some(Arc::new(DeniedBody { content_type, text: denied.body.clone().into() }))
     });
-    Refusals { challenge_missing_token, denied }
+    let scope_challenge = match spec.insufficient_scope.as_ref().map(|scope| scope.challenge) {
+        None | Some(Challenge::Silent) => ScopeChallenge::Silent,
+        Some(Challenge::Error) => ScopeChallenge::Error,
+        Some(Challenge::Scope) => ScopeChallenge::Scope,
+    };
+    Refusals { challenge_missing_token, denied, scope_challenge }
 }
 
 /// Of several policies that say something else, the oldest counts.
@@ -229,6 +234,15 @@ fn tell(told: &mut Refusals, new: &Refusals, draft: &mut Draft<'_>) {
         }
         (None, Some(_)) => told.denied.clone_from(&new.denied),
         _ => {}
+    }
+    match (told.scope_challenge, new.scope_challenge) {
+        (_, ScopeChallenge::Silent) => {}
+        (ScopeChallenge::Silent, _) => told.scope_challenge = new.scope_challenge,
+        (old, new) if old == new => {}
+        _ => {
+            let message = "an older policy of this Gateway says something else";
+            draft.refuse(Reason::Conflicted, FieldPath::of("spec.insufficientScope"), message);
+        }
     }
 }
 
