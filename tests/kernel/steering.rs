@@ -241,7 +241,7 @@ fn both_families_reach_the_workers_over_a_cable() {
 }
 
 /// As on kernels before 6.6.
-const FILTERS: AttachOptions = AttachOptions {
+pub(crate) const FILTERS: AttachOptions = AttachOptions {
     xdp: XdpWish::Require,
     place: XdpPlace::Best,
     tc: TcMode::Clsact,

@@ -12,6 +12,7 @@ use gateway_daemon::model::policy::Cidr;
 use gateway_daemon::sys::socket::worker_listener;
 
 use crate::sandbox::{self, attach, load, options, pin_directory, regions, run, steer, workers};
+use crate::steering::FILTERS;
 
 /// A successor beside a daemon, attached to `lo`.
 fn beside(first: &Attached, options: LoadOptions) -> Result<Attached, BpfError> {
@@ -141,6 +142,42 @@ fn sockets_that_are_passed_on_stay_in_their_slots() {
     let accepted = passed.iter().flat_map(|socket| std::iter::from_fn(|| socket.accept().ok()));
     assert_eq!(accepted.count(), 2, "nobody was lost");
     drop((waiting, other));
+}
+
+#[test]
+fn filters_of_older_kernels_are_handed_over_as_links_are() {
+    sandbox::enter();
+    let privileged = Privileged::acquire().unwrap();
+    let lo = ["lo".to_owned()];
+    let filters = || {
+        let shown = run("tc filter show dev lo ingress");
+        let id = shown.split(" id ").nth(1).and_then(|rest| rest.split(' ').next());
+        (shown.matches("direct-action").count(), id.map(str::to_owned))
+    };
+    let mut first = load(options()).attach_with(&privileged, &lo, FILTERS).unwrap();
+    let before = filters();
+    assert_eq!(before.0, 1);
+    let beside = || {
+        let lock = File::from(first.lock().try_clone_to_owned().unwrap());
+        let loaded = Detached::beside(options(), lock).unwrap().load(&privileged).unwrap();
+        loaded.attach_with(&privileged, &lo, FILTERS).unwrap()
+    };
+    let second = beside();
+    let (count, replaced) = filters();
+    assert_eq!(count, 1);
+    assert_ne!(replaced, before.1);
+    drop(second);
+    assert_eq!(filters(), (1, replaced), "it leaves what it found");
+    let mut second = beside();
+    drop(beside());
+    first.restore().unwrap();
+    assert_eq!(filters(), before);
+    second.commit(&[]).unwrap();
+    first.leave();
+    drop(first);
+    assert_eq!(filters(), before);
+    drop(second);
+    assert_eq!(filters(), (0, None));
 }
 
 #[test]

@@ -41,14 +41,19 @@ pub struct Attached {
 }
 
 /// What keeps programs attached.
-#[derive(Default)]
 pub(super) struct Links {
     pub(super) held: Vec<Held>,
     /// Filters are not pinned; dropped, they are detached.
     pub(super) filters: Vec<SchedClassifierLink>,
+    /// Another daemon has them too: dropped, they stay.
+    pub(super) shared: bool,
 }
 
 impl Links {
+    pub(super) fn new(shared: bool) -> Self {
+        Self { held: Vec::new(), filters: Vec::new(), shared }
+    }
+
     pub(super) fn extend(&mut self, mut more: Self) {
         self.held.append(&mut more.held);
         self.filters.append(&mut more.filters);
@@ -56,6 +61,14 @@ impl Links {
 
     pub(super) fn set_detach(&mut self) {
         self.held.iter_mut().for_each(|held| held.set_detach(true));
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if self.shared {
+            self.filters.drain(..).for_each(std::mem::forget);
+        }
     }
 }
 
@@ -91,7 +104,7 @@ impl Loaded {
         options: AttachOptions,
     ) -> Result<Attached, BpfError> {
         let mut attachments: Vec<Attachment> = Vec::new();
-        let mut links = Links::default();
+        let mut links = Links::new(self.beside);
         if self.beside {
             self.maps.set_blocks(&self.options.deny_sources, &self.options.trusted_sources)?;
         }
@@ -118,7 +131,7 @@ impl Loaded {
     ) -> Result<(Attachment, Links), BpfError> {
         let link = find(interface)?;
         let index = link.index;
-        let mut links = Links::default();
+        let mut links = Links::new(self.beside);
         let tc = self.attach_tc(interface, index, options, &mut links)?;
         let xdp = match options.xdp {
             XdpWish::Off => Ok(XdpMode::Absent),

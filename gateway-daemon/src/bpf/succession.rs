@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::attach::Links;
 use super::{Attached, BpfError};
 use crate::counters::ListenerSlot;
 use crate::model::port_range::PortRange;
@@ -33,6 +34,7 @@ impl Attached {
         self.loaded.maps.steer_only_these()?;
         self.loaded.detach_others(&self.links.held)?;
         self.links.set_detach();
+        self.links.shared = false;
         self.left = false;
         self.loaded.beside = false;
         Ok(())
@@ -42,9 +44,9 @@ impl Attached {
     pub fn leave(&mut self) {
         self.left = true;
         self.links.held.iter_mut().for_each(|held| held.set_detach(false));
+        self.links.shared = true;
         // A link is attached as long as somebody has it open, and the successor may not want it.
-        self.links.held.clear();
-        self.links.filters.drain(..).for_each(std::mem::forget);
+        self.links = Links::new(true);
     }
 
     /// Puts back everything that a successor may have changed before it ended: programs, lists and
@@ -52,16 +54,17 @@ impl Attached {
     pub fn restore(&mut self) -> Result<(), BpfError> {
         let options = &self.loaded.options;
         self.loaded.maps.set_blocks(&options.deny_sources, &options.trusted_sources)?;
-        let mut restored = super::attach::Links::default();
+        let mut restored = Links::new(true);
         for at in self.attachments.iter().filter(|at| at.index != 0) {
             let (_, links) = self.loaded.attach_interface(&at.interface, self.options)?;
             restored.extend(links);
         }
         restored.set_detach();
+        restored.shared = false;
         self.loaded.detach_others(&restored.held)?;
         // The links from before are the same ones, and must not take the pins with them.
         self.links.held.iter_mut().for_each(|held| held.set_detach(false));
-        self.links.filters.drain(..).for_each(std::mem::forget);
+        self.links.shared = true;
         self.links = restored;
         self.loaded.maps.steer_only_these()
     }
