@@ -91,6 +91,32 @@ fn addresses_that_no_interface_has_are_served() -> Result<()> {
 }
 
 #[test]
+fn routes_change_hands_with_a_takeover() -> Result<()> {
+    let mut setting = start_at(&ROUTED, &["--drain-timeout", "0.5"])?;
+    // A successor that fails takes nothing along.
+    let (status, log) = setting.daemon.again_fails(&["--access-log", "/no/such/directory/log"])?;
+    ensure!(!status.success(), "{log}");
+    assert_eq!(setting.local_routes()?, ROUTED);
+    assert_eq!(setting.status_at(ROUTED[0])?, 200);
+    // The old one is not told of this: it reads no configuration any more.
+    setting.daemon.signal(Signal::SIGSTOP)?;
+    setting.move_to(&ROUTED[1..])?;
+    let mut next = setting.daemon.beside(&[])?;
+    setting.daemon.signal(Signal::SIGCONT)?;
+    next.ready()?;
+    let mut old = std::mem::replace(&mut setting.daemon, next);
+    ensure!(old.ended()?.success(), "{}", old.log());
+    assert_eq!(setting.status_at(ROUTED[1])?, 200, "it stays");
+    setting.daemon.until("the other route to be gone", || {
+        (setting.local_routes().ok()? == ROUTED[1..]).then_some(())
+    })?;
+    setting.daemon.signal(Signal::SIGTERM)?;
+    ensure!(setting.daemon.ended()?.success());
+    assert_eq!(setting.local_routes()?, [] as [String; 0]);
+    Ok(())
+}
+
+#[test]
 fn a_reload_brings_and_takes_routes() -> Result<()> {
     let setting = start_at(&ROUTED[..1], &["--drain-timeout", "0.5"])?;
     assert!(setting.daemon.log().contains("keeping CAP_NET_ADMIN"));

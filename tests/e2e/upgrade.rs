@@ -13,6 +13,7 @@ use gateway_tests::curl::curl;
 use gateway_tests::daemon::Daemon;
 use gateway_tests::environment::daemon_binary;
 use gateway_tests::load::{self, Outcome, Progress, Speech};
+use gateway_tests::manifests;
 use gateway_tests::raw::Client;
 use gateway_tests::shell::{output, run};
 use nix::sys::signal::Signal;
@@ -482,6 +483,75 @@ fn a_successor_that_is_killed_while_the_old_one_drains_can_be_started_again() ->
     })?;
     audit(&setting)?;
     assert_serves(&setting)
+}
+
+#[test]
+fn what_an_old_one_that_is_killed_while_it_drains_left_open_is_lost() -> Result<()> {
+    let (mut setting, _held) = held()?;
+    let mut busy = hold(&setting)?;
+    let next = setting.daemon.again(&[])?;
+    killed(std::mem::replace(&mut setting.daemon, next))?;
+    assert!(busy.is_closed()?);
+    let mut open = setting.connect()?;
+    assert_eq!(open.exchange(GET, false)?.status, 200);
+    setting.daemon.until("its connection to be lost", || {
+        let stats = setting.daemon.stats().ok()?;
+        let (open, lost) = (&stats["connections"]["open"], &stats["connections"]["lost"]);
+        (*open == 1 && *lost == 1).then_some(())
+    })?;
+    audit(&setting)?;
+    assert_eq!(open.exchange(GET, false)?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_while_it_hands_over_hands_over_first() -> Result<()> {
+    let mut setting = Options::default().start()?;
+    let (mut next, silent) = half_way(&setting)?;
+    setting.daemon.signal(Signal::SIGTERM)?;
+    assert_serves(&setting)?;
+    drop(silent);
+    next.ready()?;
+    let old = relieve(&mut setting, next)?;
+    assert!(old.log().contains("relieved by a successor"), "{}", old.log());
+    assert_serves(&setting)
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_stops_where_nobody_takes_over_after_all() -> Result<()> {
+    let mut setting = Options::default().start()?;
+    let (next, _silent) = half_way(&setting)?;
+    setting.daemon.signal(Signal::SIGTERM)?;
+    killed(next)?;
+    assert!(setting.daemon.ended()?.success());
+    assert!(setting.connect().is_err());
+    let link = setting.pair.gateway.ip(&["-details", "link", "show", "dev", "g0"])?;
+    assert!(!link.contains("xdp"), "it detaches: {link}");
+    Ok(())
+}
+
+#[test]
+fn a_reload_after_a_takeover_opens_and_closes_ports() -> Result<()> {
+    for datapath in ["ebpf", "off"] {
+        let arguments = ["--datapath", datapath];
+        let mut setting = Options { arguments: &arguments, ..Options::default() }.start()?;
+        let next = setting.daemon.again(&[])?;
+        relieve(&mut setting, next)?;
+        let base = std::fs::read_to_string(setting.manifests.path().join("base.yaml"))?;
+        let http = manifests::http_listener("http", 8080);
+        setting
+            .manifests
+            .write("base.yaml", &base.replace(&http, &http.replace("8080", "8090")))?;
+        let address = SocketAddr::from(([10, 77, 0, 1], 8090));
+        setting.daemon.until("the new port", || {
+            let mut client = setting.connect_to(address).ok()?;
+            (client.exchange(GET, false).ok()?.status == 200).then_some(())
+        })?;
+        setting
+            .daemon
+            .until("the old port to be gone", || setting.connect().is_err().then_some(()))?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use gateway_common::verdict::RequestVerdict;
 use gateway_daemon::bpf::{self, Attached, BpfError, Detached, LoadOptions, Privileged};
 use gateway_daemon::counters::{ListenerSlot, Totals};
 use gateway_daemon::model::policy::Cidr;
+use gateway_daemon::model::port_range::PortRange;
 use gateway_daemon::sys::socket::worker_listener;
 
 use crate::sandbox::{self, attach, load, options, pin_directory, regions, run, steer, workers};
@@ -120,6 +121,31 @@ fn a_commit_takes_over_and_the_predecessor_leaves() {
     drop(second);
     assert_eq!((programs(), self::steered()), (vec![], 0));
     bpf::unload(pin_directory()).unwrap();
+}
+
+#[test]
+fn ranges_change_hands_whatever_they_are_cut_to() {
+    sandbox::enter();
+    let (mut first, _workers) = attach("lo");
+    let range = |text| PortRange::parse(text).unwrap();
+    first.maps().steer(ListenerSlot(1), &[], range("8000-8099")).unwrap();
+    let taken = || {
+        let ports = [7999, 8000, 8005, 8050, 8060, 8099, 8100];
+        ports.map(|port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
+    };
+    let all = [false, true, true, true, true, true, false];
+    assert_eq!(taken(), all);
+    let mut second = beside(&first, options()).unwrap();
+    let cut = [
+        (ListenerSlot(1), vec![], range("8000-8009")),
+        (ListenerSlot(2), vec!["127.0.0.1".parse().unwrap()], range("8050-8050")),
+        (ListenerSlot(3), vec![], range("8099-8100")),
+    ];
+    second.commit(&cut).unwrap();
+    assert_eq!(taken(), [false, true, true, true, false, true, true]);
+    std::mem::forget(second);
+    first.restore().unwrap();
+    assert_eq!(taken(), all);
 }
 
 #[test]
