@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::setting::{HTTP, HTTPS, Options, Setting, setting, token};
 
 /// The audit's words and whether it found every sum to hold.
-fn audit(setting: &Setting) -> Result<(String, bool)> {
+pub(crate) fn audit(setting: &Setting) -> Result<(String, bool)> {
     let binary = daemon_binary()?;
     let arguments = ["stats", "--audit", "--pin-directory", setting.daemon.pins()];
     let output = output(&binary.to_string_lossy(), &arguments)?;

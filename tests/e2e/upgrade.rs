@@ -15,7 +15,7 @@ use gateway_tests::environment::daemon_binary;
 use gateway_tests::load::{self, Outcome, Progress, Speech};
 use gateway_tests::manifests;
 use gateway_tests::raw::Client;
-use gateway_tests::shell::{output, run};
+use gateway_tests::shell::run;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -48,12 +48,10 @@ fn assert_served(outcomes: &[Outcome], daemons: u64) -> u64 {
     outcomes.iter().map(|outcome| outcome.answered).sum()
 }
 
-/// Whether the ledger balances, and what the audit says.
+/// The ledger balances.
 fn audit(setting: &Setting) -> Result<()> {
-    let binary = daemon_binary()?;
-    let arguments = ["stats", "--audit", "--pin-directory", setting.daemon.pins()];
-    let output = output(&binary.to_string_lossy(), &arguments)?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let (text, holds) = crate::audit::audit(setting)?;
+    ensure!(holds, "{text}");
     Ok(())
 }
 

@@ -124,6 +124,23 @@ fn a_commit_takes_over_and_the_predecessor_leaves() {
 }
 
 #[test]
+fn an_interface_that_the_successor_does_not_want_is_detached() {
+    sandbox::enter();
+    run("ip link add other0 type veth peer name other1");
+    let privileged = Privileged::acquire().unwrap();
+    let both = ["lo".to_owned(), "other0".to_owned()];
+    let mut first = load(options()).attach(&privileged, &both).unwrap();
+    let attached = || run("ip -details link show dev other0").contains("prog/xdp");
+    assert!(attached());
+    let mut second = beside(&first, options()).unwrap();
+    assert!(attached(), "until the commit");
+    second.commit(&[]).unwrap();
+    first.leave();
+    assert!(!attached());
+    assert_eq!(programs().len(), 3);
+}
+
+#[test]
 fn ranges_change_hands_whatever_they_are_cut_to() {
     sandbox::enter();
     let (mut first, _workers) = attach("lo");

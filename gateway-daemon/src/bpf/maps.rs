@@ -14,7 +14,7 @@ use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, worker_soc
 use super::error::errno;
 use super::numbers::Numbers;
 use super::{BpfError, pins};
-use crate::counters::ListenerSlot;
+use crate::counters::{ARRAYS, ListenerSlot};
 use crate::model::policy::Cidr;
 use crate::model::port_range::PortRange;
 use crate::sys::mmap::Mapping;
@@ -36,20 +36,13 @@ pub struct Maps {
 
 impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf, workers: u32) -> Result<Self, BpfError> {
-        let arrays = [
-            map::REQUEST_COUNTERS,
-            map::PACKET_COUNTERS,
-            map::WIRE_COUNTERS,
-            map::REASON_COUNTERS,
-            map::PATH_NAMES,
-            map::LISTENER_NAMES,
-        ]
-        .into_iter()
-        .map(|name| match ebpf.take_map(name) {
-            Some(Map::Array(data)) => Ok((name, data)),
-            _ => Err(missing(name)),
-        })
-        .collect::<Result<_, _>>()?;
+        let arrays = ARRAYS
+            .into_iter()
+            .map(|name| match ebpf.take_map(name) {
+                Some(Map::Array(data)) => Ok((name, data)),
+                _ => Err(missing(name)),
+            })
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
             seed: RandomState::new().hash_one(workers),

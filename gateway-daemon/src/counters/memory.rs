@@ -10,18 +10,8 @@ use gateway_common::counters::{
 use gateway_common::reasons::ReasonCounters;
 
 use super::regions::{LISTENER_NAME_WORDS, PATH_NAME_WORDS};
-use super::{RegionError, Regions};
+use super::{ARRAYS, RegionError, Regions};
 use crate::sys::mmap::{self, Mapping};
-
-/// The arrays, by map name.
-const ARRAYS: [&str; 6] = [
-    map::REQUEST_COUNTERS,
-    map::PACKET_COUNTERS,
-    map::WIRE_COUNTERS,
-    map::REASON_COUNTERS,
-    map::PATH_NAMES,
-    map::LISTENER_NAMES,
-];
 
 /// A file in memory for each array. Nobody else can find them, and they are gone with the last
 /// process that has them open. The packet and wire rows stay zero.

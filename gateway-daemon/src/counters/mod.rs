@@ -27,7 +27,7 @@ pub use audit::{Audit, Fault, MAX_WRITERS, Sum, audit};
 pub use daemon::{ConnectionEnd, WorkerCounters};
 pub use gauge::{Gauge, Place};
 pub use memory::Memory;
-pub use regions::{RegionError, Regions};
+pub use regions::{ARRAYS, RegionError, Regions};
 pub use render::{Grid, json, table};
 pub use slots::{Assignment, ListenerSlot, ListenerSlots, PathSlots};
 pub use totals::{ListenerTotals, PathTotals, Totals};

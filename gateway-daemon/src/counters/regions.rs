@@ -18,6 +18,16 @@ use gateway_common::steering::ListenerName;
 use super::WorkerCounters;
 use crate::sys::mmap::Mapping;
 
+/// The mapped arrays, by map name.
+pub const ARRAYS: [&str; 6] = [
+    map::REQUEST_COUNTERS,
+    map::PACKET_COUNTERS,
+    map::WIRE_COUNTERS,
+    map::REASON_COUNTERS,
+    map::PATH_NAMES,
+    map::LISTENER_NAMES,
+];
+
 /// Words of a path's name row.
 pub(super) const PATH_NAME_WORDS: usize = size_of::<PathName>() / 8;
 /// Words of a listener's name row.

@@ -129,15 +129,7 @@ fn arrays_of_another_size_are_refused() {
         })
     };
     assert!(open("none").is_ok());
-    let names = [
-        map::REQUEST_COUNTERS,
-        map::PACKET_COUNTERS,
-        map::WIRE_COUNTERS,
-        map::REASON_COUNTERS,
-        map::PATH_NAMES,
-        map::LISTENER_NAMES,
-    ];
-    for name in names {
+    for name in ARRAYS {
         let error = open(name).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("unload"), "{error}");
     }
