@@ -42,6 +42,8 @@ impl Daemon {
         command.arg("--config").arg(examples.join(certificate::FOLDER));
         command.args(["--interface", "lo"]).args(more);
         command.env("NOTIFY_SOCKET", socket).stdin(Stdio::null());
+        // A demo takes over from nobody, unless an argument says so.
+        command.env("GATEWAY_TAKEOVER", "off");
         // Ctrl-C reaches this process alone, which then asks the daemon to stop, once.
         command.process_group(0);
         let mut child = command
@@ -133,6 +135,15 @@ mod tests {
         let error = daemon.ready().await.expect_err("it is not ready");
         assert!(error.to_string().contains('7'), "{error}");
         assert!(daemon.stop().await.is_err());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_demo_does_not_take_over_from_a_gateway_that_runs() -> Result<()> {
+        let (folder, program) = scripted("[ \"$GATEWAY_TAKEOVER\" = off ] && exit 7; exit 8")?;
+        let mut daemon = Daemon::start(&program, folder.path(), &[])?;
+        let error = daemon.ready().await.expect_err("it is not ready");
+        assert!(error.to_string().contains('7'), "{error}");
         Ok(())
     }
 
