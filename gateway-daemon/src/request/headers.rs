@@ -41,7 +41,8 @@ const PROTECTED: [&str; 5] =
 enum Kind {
     /// It is about this connection only, or asks something of the gateway itself.
     Ours,
-    /// It states what only a trusted proxy in front could know. There is none.
+    /// It states what only a trusted proxy in front could know, or tells one behind what to do.
+    /// There is none in front.
     OfProxies,
     /// It is looked at, and may go.
     Referer,
@@ -53,13 +54,35 @@ fn kind(name: &HeaderName) -> Kind {
     match name.as_str() {
         "connection" | "expect" | "http2-settings" | "keep-alive" | "proxy-connection" | "te"
         | "transfer-encoding" | "upgrade" => Kind::Ours,
-        "x-envoy-external-address" | "x-envoy-internal" | "x-forwarded-client-cert" => {
-            Kind::OfProxies
-        }
         "referer" => Kind::Referer,
-        _ => Kind::Other,
+        "x-forwarded-client-cert" => Kind::OfProxies,
+        name => match name.strip_prefix("x-envoy-") {
+            Some(rest) if OF_ENVOY.binary_search(&rest).is_ok() => Kind::OfProxies,
+            _ => Kind::Other,
+        },
     }
 }
+
+/// What Envoy takes from strangers, behind `x-envoy-`.
+const OF_ENVOY: [&str; 17] = [
+    "decorator-operation",
+    "downstream-service-cluster",
+    "downstream-service-node",
+    "expected-rq-timeout-ms",
+    "external-address",
+    "force-trace",
+    "hedge-on-per-try-timeout",
+    "internal",
+    "ip-tags",
+    "max-retries",
+    "original-host",
+    "original-path",
+    "retry-grpc-on",
+    "retry-on",
+    "upstream-alt-stat-name",
+    "upstream-rq-per-try-timeout-ms",
+    "upstream-rq-timeout-ms",
+];
 
 /// Headers of the connection, besides `Connection` itself and those read below.
 const CONNECTION_HEADERS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];

@@ -204,6 +204,8 @@ fn hop_by_hop_headers_go_before_anybody_looks() {
         ("expect", "100-Continue"),
         ("x-forwarded-client-cert", "By=spiffe://a;URI=spiffe://b"),
         ("x-envoy-internal", "true"),
+        ("x-envoy-decorator-operation", "x"),
+        ("x-envoy-upstream-rq-timeout-ms", "1"),
     ];
     let head = read("/", &headers).unwrap().into_upstream();
     let names: Vec<_> = head.headers.keys().map(http::HeaderName::as_str).collect();
