@@ -23,6 +23,7 @@ mod privileges;
 mod reload;
 mod requests;
 mod setting;
+mod targets;
 mod tls;
 mod tools;
 mod upgrade;

@@ -25,18 +25,22 @@ const GONE: [&str; 9] = [
 ];
 
 /// The bytes are `METHOD TARGET` and lines of headers, with line feeds between; `h2` before the method
-/// says that it comes over HTTP/2.
-pub fn holds(bytes: &[u8]) {
-    let Some(sent) = head(bytes) else { return };
+/// says that it comes over HTTP/2. Tells whether the request was forwarded.
+pub fn holds(bytes: &[u8]) -> bool {
+    let Some(sent) = head(bytes) else { return false };
     let conn = conn();
     let (walk, end) = walk(snapshot(), &conn, sent, NOW);
     match end {
-        End::Forwarded { head, .. } => forwarded(&walk, head),
+        End::Forwarded { head, .. } => {
+            forwarded(&walk, head);
+            true
+        }
         End::Refused { status, headers, .. } => {
             let grpc = headers.get("grpc-status").is_some_and(|code| code != "0");
             assert!(status.is_client_error() || status.is_server_error() || grpc, "{status}");
             let challenged = headers.contains_key("www-authenticate");
             assert!(status != 401 || challenged, "a 401 says how to do better");
+            false
         }
     }
 }
