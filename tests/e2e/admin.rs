@@ -12,7 +12,7 @@ fn start() -> Result<(Setting, String)> {
     start_with(&["--admin", "127.0.0.1:0"])
 }
 
-fn start_with(arguments: &[&str]) -> Result<(Setting, String)> {
+pub(crate) fn start_with(arguments: &[&str]) -> Result<(Setting, String)> {
     let setting = Options { arguments, ..Options::default() }.start()?;
     let log = setting.daemon.log();
     let line = log.lines().find(|line| line.contains("admin listener")).context("no admin line")?;
@@ -20,7 +20,7 @@ fn start_with(arguments: &[&str]) -> Result<(Setting, String)> {
     Ok((setting, format!("http://{address}")))
 }
 
-fn ask(setting: &Setting, arguments: &[&str]) -> Result<Answer> {
+pub(crate) fn ask(setting: &Setting, arguments: &[&str]) -> Result<Answer> {
     curl(Some(&setting.pair.gateway), arguments)
 }
 

@@ -66,6 +66,19 @@ fn refuses_what_could_smuggle() -> Result<()> {
 }
 
 #[test]
+fn http_1_0_is_served_with_a_host() -> Result<()> {
+    let setting = setting()?;
+    let mut client = setting.connect()?;
+    let answer = client.exchange(b"GET /old HTTP/1.0\r\nHost: a\r\n\r\n", false)?;
+    assert_eq!((answer.status, setting.origin.take()[0].target.as_str()), (200, "/old"));
+    assert!(client.is_closed()?, "HTTP/1.0 keeps no connection unasked");
+    let mut client = setting.connect()?;
+    assert_eq!(client.exchange(b"GET /old HTTP/1.0\r\n\r\n", false)?.status, 400);
+    assert!(setting.origin.take().is_empty());
+    Ok(())
+}
+
+#[test]
 fn keeps_step_over_pipelined_requests() -> Result<()> {
     let setting = setting()?;
     let mut client = setting.connect()?;

@@ -388,6 +388,34 @@ fn a_lying_issuer_leaves_the_last_good_set() -> Result<()> {
     Ok(())
 }
 
+/// A token says which key it is signed with, and nothing about where keys are.
+#[test]
+fn a_url_in_a_token_is_never_asked() -> Result<()> {
+    let ground = Ground::new()?;
+    let (issuer, thief) = (ground.issuer()?, SigningKey::new("k1")?);
+    issuer.on("/stolen", Behaviour::ok("", &jwks(&[&thief])));
+    ground.rules(&[("a", &issuer.url("/keys"))])?;
+    let daemon = ground.daemon()?;
+    ground.accepted(&daemon, &ground.key.token(&claims("a")))?;
+    let url = issuer.url("/stolen");
+    for (member, text) in [
+        (format!(r#""jku":"{url}""#), UNAVAILABLE),
+        (format!(r#""x5u":"{url}""#), UNAVAILABLE),
+        (format!(r#""jku":"{url}","kid":"k2""#), UNKNOWN),
+        (format!(r#""kid":"{url}""#), UNKNOWN),
+        (format!(r#""jwk":{}"#, thief.jwk()), UNAVAILABLE),
+    ] {
+        let token = thief.token_with(&format!(r#"{{"alg":"EdDSA",{member}}}"#), &claims("a"));
+        ground.refused(&token, text)?;
+    }
+    // Nor is an issuer that nobody configured.
+    let stranger = thief.token(&claims(&issuer.url("")));
+    ground.refused(&stranger, "Jwt issuer is not configured")?;
+    assert_eq!(issuer.hits("/stolen"), 0);
+    assert_eq!(issuer.hits("/.well-known/openid-configuration"), 0);
+    Ok(())
+}
+
 #[test]
 fn an_authority_and_a_client_certificate_of_their_own() -> Result<()> {
     let ground = Ground::new()?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::setting::{Options, setting};
+use gateway_tests::issuer::{SigningKey, jwks};
+
+use crate::setting::{HTTP, Options, setting};
 
 #[test]
 fn a_large_head_is_431() -> Result<()> {
@@ -23,6 +25,50 @@ fn a_large_head_is_431() -> Result<()> {
     let verdicts = setting.verdicts(3)?;
     assert_eq!(verdicts["bad_request"], 2);
     assert_eq!(verdicts["allowed"], 1);
+    Ok(())
+}
+
+/// What no head may hold is not read as a token, however good it is.
+#[test]
+fn an_oversized_token_is_refused_before_it_is_looked_at() -> Result<()> {
+    let (setting, admin) = crate::admin::start_with(&["--admin", "127.0.0.1:0"])?;
+    let key = SigningKey::new("k")?;
+    let keys = jwks(&[&key]);
+    let rules = format!(
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\n\
+         metadata: {{ name: large, namespace: default }}\nspec:\n  jwtRules:\n  \
+         - {{ issuer: large, jwks: '{keys}' }}\n"
+    );
+    let misses = || -> Result<u64> {
+        let page = crate::admin::ask(&setting, &[&format!("{admin}/metrics")])?.body;
+        let lines = page.lines().filter(|l| l.starts_with("gateway_token_cache_misses_total{"));
+        let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        Ok(values.sum())
+    };
+    setting.manifests.write("large.yaml", &rules)?;
+    let folder = tempfile::tempdir()?;
+    let header = |filler: usize| -> Result<String> {
+        let claims = format!(r#"{{"iss":"large","filler":"{}"}}"#, "x".repeat(filler));
+        let file = folder.path().join(filler.to_string());
+        std::fs::write(&file, format!("authorization: Bearer {}\n", key.token(&claims)))?;
+        Ok(format!("@{}", file.display()))
+    };
+    let (small, large) = (header(10)?, header(48_000)?);
+    let ask = |protocol: &str, header: &str| {
+        setting.curl(&[protocol, "--header", header, &format!("{HTTP}/x")])
+    };
+    setting
+        .daemon
+        .until("the rule", || (ask("--http1.1", &small).ok()?.status == 200).then_some(()))?;
+    for (protocol, filler) in [("--http1.1", 40_000), ("--http2-prior-knowledge", 40_001)] {
+        let before = misses()?;
+        for _ in 0..3 {
+            assert_eq!(ask(protocol, &large)?.status, 431, "{protocol}");
+        }
+        assert_eq!(misses()?, before, "{protocol}: nothing was judged");
+        assert_eq!(ask(protocol, &header(filler)?)?.status, 200, "{protocol}: what fits");
+        assert_eq!(misses()?, before + 1, "{protocol}: is judged");
+    }
     Ok(())
 }
 

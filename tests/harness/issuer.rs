@@ -236,7 +236,12 @@ impl SigningKey {
 
     /// A token that says another key's id.
     pub fn token_named(&self, id: &str, claims: &str) -> String {
-        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"EdDSA","kid":"{id}"}}"#));
+        self.token_with(&format!(r#"{{"alg":"EdDSA","kid":"{id}"}}"#), claims)
+    }
+
+    /// A token with this header.
+    pub fn token_with(&self, header: &str, claims: &str) -> String {
+        let header = URL_SAFE_NO_PAD.encode(header);
         let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()));
         format!("{message}.{signature}")

@@ -6,6 +6,7 @@
 mod documents;
 mod layers;
 mod manifests;
+mod proofs;
 mod rust;
 mod sources;
 
@@ -77,6 +78,7 @@ fn check(files: &[File]) -> Vec<Finding> {
         findings.extend(layers::check(file));
     }
     findings.extend(manifests::check(files));
+    findings.extend(proofs::check(files));
     findings.extend(documents::check(files, |path| workspace::root().join(path).exists()));
     findings
 }
