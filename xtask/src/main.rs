@@ -34,7 +34,7 @@ enum Command {
     Build(build::Options),
     /// Build, then serve the quickstart with a demo backend until Ctrl-C
     Run(run::Options),
-    /// Run the test suites: unit, kernel, e2e, conformance and fuzz, or those named
+    /// Run the test suites: unit, kernel, e2e, conformance, icount and fuzz, or those named
     Test(test::Options),
     /// Check the rules that no lint can express: layers, unsafe, docs, links
     Tidy,

@@ -25,6 +25,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
     ("jq", "jq"),
     ("unshare", "util-linux"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Debian's packages for compiling to BPF, where rustup has no nightly that can.

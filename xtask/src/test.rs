@@ -1,11 +1,11 @@
 //! `cargo xtask test [suite...]`: runs test suites, cheap ones first, and sums up.
 //!
-//! `unit` is what lies beside the code, `fuzz` has a file of its own; the others are the binaries of the
-//! `tests` member. A suite
-//! that drives a daemon gets the path of one in `GATEWAY_DAEMON_BIN`, and that of the demo program
-//! of `cargo xtask run` in `GATEWAY_DEMO_BIN`; a suite that needs root is
-//! started through sudo where we are not root, and fails where there is no sudo either. The last
-//! line printed is the sum over all suites: `N passed, N failed`.
+//! `unit` is what lies beside the code, `fuzz` has a file of its own; the others are the binaries of
+//! the `tests` member. A suite that drives a daemon gets the path of one in `GATEWAY_DAEMON_BIN`, and
+//! that of the demo program of `cargo xtask run` in `GATEWAY_DEMO_BIN`; `icount` gets that of a daemon
+//! as it is shipped in `GATEWAY_RELEASE_BIN`. A suite that needs root is started through sudo where we
+//! are not root, and fails where there is no sudo either. The last line printed is the sum over all
+//! suites: `N passed, N failed`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ use crate::{build, fuzz, setup};
 pub(crate) struct Options {
     /// Suites to run; all of them if none is named
     suites: Vec<Suite>,
+    /// Write expected values anew where a suite has them, instead of comparing (icount)
+    #[arg(long)]
+    bless: bool,
     /// Arguments for the test binaries, such as a name to filter by
     #[arg(last = true)]
     binary: Vec<String>,
@@ -41,6 +44,8 @@ enum Suite {
     E2e,
     /// Recorded behaviour of Envoy and the specifications
     Conformance,
+    /// Instructions per request against a budget
+    Icount,
     /// A minute for each fuzz target, where there is a nightly toolchain
     Fuzz,
 }
@@ -52,6 +57,7 @@ impl Suite {
             Self::Kernel => "kernel",
             Self::E2e => "e2e",
             Self::Conformance => "conformance",
+            Self::Icount => "icount",
             Self::Fuzz => "fuzz",
         }
     }
@@ -64,7 +70,7 @@ impl Suite {
                 vec!["--package", "gateway-tests", "--lib"],
             ],
             Self::E2e => vec![[ALL_PACKAGES, &["--test", "e2e", "--test", "readme"]].concat()],
-            Self::Kernel | Self::Conformance => {
+            Self::Kernel | Self::Conformance | Self::Icount => {
                 vec![[ALL_PACKAGES, &["--test", self.name()]].concat()]
             }
             Self::Fuzz => vec![],
@@ -92,6 +98,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     suites.dedup();
 
     let mut programs = Vec::new();
+    if suites.contains(&Suite::Icount) {
+        say("building the daemon as it is shipped");
+        programs.push(("GATEWAY_RELEASE_BIN", build::daemon(&[])?));
+    }
+    if options.bless {
+        programs.push(("GATEWAY_BLESS", "yes".into()));
+    }
     if suites.iter().any(|suite| suite.needs_daemon()) {
         say("building the programs under test");
         let (daemon, demo) = build::under_test()?;
@@ -267,6 +280,6 @@ mod tests {
     #[test]
     fn suites_run_cheap_ones_first() {
         let names: Vec<_> = Suite::value_variants().iter().map(|suite| suite.name()).collect();
-        assert_eq!(names, ["unit", "kernel", "e2e", "conformance", "fuzz"]);
+        assert_eq!(names, ["unit", "kernel", "e2e", "conformance", "icount", "fuzz"]);
     }
 }
