@@ -43,6 +43,13 @@ pub(crate) fn demo() -> Result<PathBuf> {
     built("release", "demo")
 }
 
+/// Builds the program that measures and returns its path.
+pub(crate) fn bench() -> Result<PathBuf> {
+    let package = ["--package", "gateway-bench", "--bin", "bench"];
+    command::run(command::cargo(["build", "--release"]).args(package))?;
+    built("release", "bench")
+}
+
 /// Builds daemon and demo program for the tests, quickly and with checks of arithmetic, and returns
 /// their paths in this order.
 pub(crate) fn under_test() -> Result<(PathBuf, PathBuf)> {

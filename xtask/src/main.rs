@@ -4,6 +4,7 @@
 //! command pays for compiling this crate, so it depends on clap and anyhow only. Whatever needs more
 //! (the demo backend of `run`) is a program of its own.
 
+mod bench;
 mod build;
 mod ci;
 mod command;
@@ -36,6 +37,8 @@ enum Command {
     Run(run::Options),
     /// Run the test suites: unit, kernel, e2e, conformance, icount and fuzz, or those named
     Test(test::Options),
+    /// Measure what a request costs, this gateway and others side by side
+    Bench(bench::Options),
     /// Check the rules that no lint can express: layers, unsafe, docs, links
     Tidy,
     /// Run what a change must pass: format, lints, tidy, licences, then all tests
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run(),
     };

@@ -67,6 +67,11 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Installs Debian packages, or says which commands do.
+pub(crate) fn packages(missing: &[String]) -> Result<()> {
+    meet_privileged(missing, false)
+}
+
 /// Installs packages and mounts bpffs, or says which commands do.
 fn meet_privileged(packages: &[String], mount: bool) -> Result<()> {
     if packages.is_empty() && !mount {

