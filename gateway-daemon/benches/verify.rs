@@ -1,6 +1,6 @@
 //! What a token costs, per algorithm: recognised in the cache, and checked anew with a key that was
-//! parsed when the configuration was; for comparison, the same check with a key that is parsed
-//! again each time, as signature crates offer it. `cargo bench -p gateway-daemon --bench verify`.
+//! parsed when the configuration was; a forged one, known and not; for comparison, the check of the
+//! signature alone with a key that is parsed again each time, as signature crates offer it. `cargo bench -p gateway-daemon --bench verify`.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -90,6 +90,17 @@ fn ed25519() -> Option<Sample> {
     })
 }
 
+/// The token with a byte in the middle of its signature changed.
+fn forge(token: &str) -> String {
+    let (message, signature) = token.rsplit_once('.').unwrap_or_default();
+    let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 0x55;
+    }
+    format!("{message}.{}", base64(bytes))
+}
+
 fn rule(jwk: &str) -> JwtRule {
     JwtRule {
         object: ObjectRef { kind: "Bench", namespace: "default".into(), name: "ra".into() },
@@ -122,7 +133,14 @@ fn tokens(c: &mut Criterion) {
         let authenticator = Authenticator::compile(vec![rule(&sample.jwk)]).0;
         let mut group = c.benchmark_group(format!("token/{}", sample.name));
         let nothing = CacheLimits { accepted_bytes: 0, refused_bytes: 0, ..CacheLimits::default() };
-        for (name, limits) in [("cached", CacheLimits::default()), ("parsed key", nothing)] {
+        let forged = forge(&sample.token);
+        let rows = [
+            ("cached", &sample.token, CacheLimits::default()),
+            ("parsed key", &sample.token, nothing),
+            ("forged, cached", &forged, CacheLimits::default()),
+            ("forged, parsed key", &forged, nothing),
+        ];
+        for (name, token, limits) in rows {
             let mut cache = TokenCache::new(limits);
             group.bench_function(name, |b| {
                 let accepts = |view: Option<RequestView>| {
@@ -130,7 +148,7 @@ fn tokens(c: &mut Criterion) {
                     let accepted = authenticator.authenticate(&mut view, NOW, &mut cache);
                     Some((accepted.is_ok(), view))
                 };
-                b.iter_batched(|| view(&sample.token), accepts, BatchSize::SmallInput);
+                b.iter_batched(|| view(token), accepts, BatchSize::SmallInput);
             });
         }
         group.bench_function("raw key, signature alone", |b| b.iter(|| black_box((sample.raw)())));
