@@ -3,8 +3,10 @@
 
 use anyhow::{Context, Result};
 use gateway_tests::curl::curl;
+use gateway_tests::netns::Netns;
 use gateway_tests::object::{Kind, answering};
 use serde_json::Value;
+use socket2::{Domain, Protocol, Type};
 
 use crate::setting::{HTTP, Options, Setting, setting};
 
@@ -94,6 +96,61 @@ fn an_interface_that_is_made_again_is_served_again() -> Result<()> {
     assert!(setting.interface("g0")?.2);
     assert!(sample(&setting.admin("/metrics")?, 1));
     assert_eq!(setting.seen("tc_ingress", "steered")?, 3, "counters go on");
+    Ok(())
+}
+
+/// A host behind the client, which routes for it over a link of 600 bytes a packet.
+fn behind_a_narrow_link(setting: &Setting) -> Result<Netns> {
+    let far = Netns::new()?;
+    let router = &setting.pair.client;
+    let name = far.path();
+    let name = name.rsplit('/').next().context("name")?;
+    router.ip(&["link", "add", "r0", "type", "veth", "peer", "name", "f0", "netns", name])?;
+    for (netns, interface, address) in
+        [(router, "r0", "10.80.0.1/24"), (&far, "f0", "10.80.0.2/24")]
+    {
+        netns.ip(&["link", "set", interface, "up"])?;
+        netns.ip(&["addr", "add", address, "dev", interface])?;
+    }
+    far.ip(&["route", "add", "default", "via", "10.80.0.1"])?;
+    setting.pair.gateway.ip(&["route", "add", "10.80.0.0/24", "via", "10.77.0.2"])?;
+    router.ip(&["link", "set", "c0", "mtu", "600"])?;
+    router.run("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
+    // Packets that may be fragmented.
+    far.run("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_no_pmtu_disc"])?;
+    Ok(far)
+}
+
+#[test]
+fn fragments_and_packets_that_cannot_be_read_pass_and_are_counted() -> Result<()> {
+    let setting = setting()?;
+    let far = behind_a_narrow_link(&setting)?;
+    let body = "x".repeat(120_000);
+    let answer = curl(Some(&far), &["--data", &body, &format!("{HTTP}/x")])?;
+    assert_eq!(answer.status, 200);
+    for hook in ["xdp", "tc_ingress"] {
+        let fragments = setting.seen(hook, "fragment")?;
+        assert!(fragments >= 150, "{hook}: {fragments} fragments of {} bytes", body.len());
+    }
+    let seen = setting.origin.take();
+    assert_eq!(seen.first().context("no request")?.body.len(), body.len());
+
+    // A TCP header cut off after ten bytes, with the gateway's port.
+    let before = setting.seen("tc_ingress", "unparsed")?;
+    far.inside(|| {
+        let raw = socket2::Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
+        let to = std::net::SocketAddr::from(([10, 77, 0, 1], 0));
+        for _ in 0..5 {
+            raw.send_to(&[0x9c, 0x40, 0x1f, 0x90, 0, 0, 0, 1, 0, 0], &to.into())?;
+        }
+        Ok(())
+    })?;
+    setting.daemon.until("five that cannot be read", || {
+        let xdp = setting.seen("xdp", "unparsed").ok()?;
+        let ingress = setting.seen("tc_ingress", "unparsed").ok()?;
+        (xdp >= 5 && ingress == before + 5).then_some(())
+    })?;
+    assert_eq!(setting.curl(&[&format!("{HTTP}/x")])?.status, 200);
     Ok(())
 }
 
