@@ -73,9 +73,15 @@ pub mod map {
     /// Array of u64: sixteen bits per port, the first port of the range that it is in. See
     /// [`PortFirst`](crate::steering::PortFirst).
     pub const PORT_FIRST: &str = "PORT_FIRST";
+    /// Array of [`GatewayPortEntry`](crate::steering::GatewayPortEntry) by port: the entries for
+    /// the unspecified address, where they cost no hash lookup.
+    pub const PORT_ENTRIES: &str = "PORT_ENTRIES";
     /// Sockmap of the workers' listening sockets, by
     /// [`worker_socket`](crate::steering::worker_socket).
     pub const WORKER_SOCKETS: &str = "WORKER_SOCKETS";
+    /// Array of u64: a bit per 65,536th of the addresses of a family, 1 where some denied prefix may
+    /// be, so that other sources cost no trie lookup. See [`DenyFilter`](crate::bans::DenyFilter).
+    pub const DENY_FILTER: &str = "DENY_FILTER";
     /// Longest-prefix trie of denied IPv4 sources.
     pub const DENY_SOURCES_V4: &str = "DENY_SOURCES_V4";
     /// Longest-prefix trie of denied IPv6 sources.
@@ -96,6 +102,8 @@ pub mod map {
     pub const TRUSTED_SOURCES_V4: &str = "TRUSTED_SOURCES_V4";
     /// Longest-prefix trie of trusted IPv6 sources.
     pub const TRUSTED_SOURCES_V6: &str = "TRUSTED_SOURCES_V6";
+    /// Array of [`ClockReading`](crate::budget::ClockReading), by CPU.
+    pub const CLOCK: &str = "CLOCK";
     /// Ring buffer of [`Event`](crate::budget::Event).
     pub const EVENTS: &str = "EVENTS";
     /// Array of one [`GuardSettings`](crate::bans::GuardSettings).

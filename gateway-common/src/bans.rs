@@ -122,3 +122,31 @@ pub struct GuardSettings {
     /// Nanoseconds that such a source may owe, the smaller budget included.
     pub earned_burst: u64,
 }
+
+/// Where the bit of a source stands in `DENY_FILTER`: by its first sixteen bits, for IPv6 by its first
+/// thirty-two, folded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DenyFilter {
+    /// Row of the map.
+    pub row: u32,
+    /// Position of the bit.
+    pub shift: u32,
+}
+
+impl DenyFilter {
+    /// Rows of the map: 65,536 bits per family, 64 to a row.
+    pub const ROWS: u32 = 2 * Self::FAMILY;
+    /// Rows of a family: those of IPv4 come first.
+    pub const FAMILY: u32 = 1_024;
+
+    /// The place of an IPv4 address with these first bits.
+    pub const fn v4(first: u16) -> Self {
+        Self { row: first as u32 / 64, shift: first as u32 % 64 }
+    }
+
+    /// The place of an IPv6 address with these first bits.
+    pub const fn v6(first: u16, second: u16) -> Self {
+        let Self { row, shift } = Self::v4(first ^ second);
+        Self { row: row + Self::FAMILY, shift }
+    }
+}

@@ -19,6 +19,18 @@ pub struct Earned {
     pub expires: u64,
 }
 
+/// A row of `CLOCK`: the time that a CPU read last. Alone in its cache line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C, align(64))]
+pub struct ClockReading {
+    /// The kernel's ticks when it was read.
+    pub ticks: u64,
+    /// What was read.
+    pub now: u64,
+    /// Zero; fills the row to 64 bytes.
+    pub reserved: [u64; 6],
+}
+
 /// A record of `EVENTS`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]

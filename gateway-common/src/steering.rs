@@ -70,6 +70,9 @@ pub const fn worker_socket(family: Family, worker: u32) -> u32 {
     (family as u32) * abi::MAX_WORKERS + worker
 }
 
+/// Rows of `PORT_ENTRIES`, one per port: what `GATEWAY_PORTS` has for the unspecified address.
+pub const PORTS: u32 = 65_536;
+
 /// Where a port's two bits stand in `PORT_FILTER`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PortFilter {

@@ -1,18 +1,17 @@
 //! Budgets for new connections, per source.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use gateway_common::bans::{GuardSettings, SourceV4, SourceV6};
 use gateway_common::budget::{Earned, EventKind, SynBucket};
 use gateway_common::steering::Family;
 use gateway_ebpf::gcra;
 use gateway_ebpf::parse::Segment;
 
-use crate::events;
 use crate::maps::{
     EARNED_SOURCES_V4, EARNED_SOURCES_V6, SYN_BUCKETS_V4, SYN_BUCKETS_V6, TRUSTED_SOURCES_V4,
     TRUSTED_SOURCES_V6,
 };
+use crate::{clock, events};
 
 /// Nanoseconds for which it is not told again that a source is over its budget.
 const SILENCE: u64 = 60_000_000_000;
@@ -24,8 +23,7 @@ const SILENCE: u64 = 60_000_000_000;
 pub(crate) fn has_room(segment: &Segment, settings: &GuardSettings) -> bool {
     let GuardSettings { syn_cost: cost, syn_burst: burst, earned_cost, earned_burst, .. } =
         *settings;
-    // SAFETY: takes nothing.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = clock::now();
     let key = SourceKey::of(segment);
     let Some(bucket) = key.bucket() else {
         key.open(&SynBucket { due: now.wrapping_add(cost), told: 0 });
@@ -62,7 +60,7 @@ enum SourceKey {
 impl SourceKey {
     #[inline(always)]
     fn of(segment: &Segment) -> Self {
-        match segment.family {
+        match segment.headers.family {
             Family::V4 => {
                 let [.., a, b, c, d] = segment.source;
                 Self::V4(SourceV4 { address: [a, b, c, d] })
@@ -106,7 +104,7 @@ impl SourceKey {
 /// Whether the source is loopback or in `--trusted-source`. Asked last: most never come here.
 #[inline(always)]
 fn is_trusted(segment: &Segment) -> bool {
-    match segment.family {
+    match segment.headers.family {
         Family::V4 => {
             let [.., a, b, c, d] = segment.source;
             TRUSTED_SOURCES_V4.get(&Key::new(32, [a, b, c, d])).is_some()

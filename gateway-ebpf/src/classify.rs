@@ -1,6 +1,6 @@
 //! What a TCP segment means for its connection.
 
-use crate::parse::Segment;
+use crate::parse::Headers;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -19,7 +19,7 @@ pub enum Arrival {
     Continues,
 }
 
-impl Segment {
+impl Headers {
     /// What it means for its connection when it arrives.
     #[inline(always)]
     pub fn arrival(&self) -> Arrival {
@@ -60,10 +60,8 @@ mod tests {
             ("nothing", 0, Arrival::Continues),
         ];
         for (name, flags, expected) in rows {
-            let segment = Segment {
+            let headers = Headers {
                 family: Family::V6,
-                source: [0; 16],
-                destination: [0; 16],
                 source_port: 1,
                 destination_port: 2,
                 flags,
@@ -71,7 +69,7 @@ mod tests {
                 transport: 54,
                 payload: 74,
             };
-            assert_eq!(segment.arrival(), expected, "{name}");
+            assert_eq!(headers.arrival(), expected, "{name}");
         }
     }
 

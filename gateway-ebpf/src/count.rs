@@ -10,7 +10,7 @@ use gateway_common::hook::Hook;
 use gateway_common::path::unmark;
 use gateway_common::verdict::PacketVerdict;
 use gateway_ebpf::classify::wire_bytes;
-use gateway_ebpf::parse::Segment;
+use gateway_ebpf::parse::Headers;
 
 use crate::maps::{PACKET_COUNTERS, WIRE_COUNTERS};
 
@@ -31,9 +31,9 @@ impl Count {
 
     /// Counts a batch as the packets that it stands for.
     #[inline(always)]
-    pub(crate) fn segments(&mut self, segments: u64, segment: &Segment) {
+    pub(crate) fn segments(&mut self, segments: u64, headers: &Headers) {
         self.packets = segments;
-        self.bytes = wire_bytes(self.bytes, segments, segment.payload as u64);
+        self.bytes = wire_bytes(self.bytes, segments, headers.payload as u64);
     }
 
     /// Counts for the path of a mark, if it is one of ours.

@@ -12,7 +12,7 @@ pub(crate) fn tell(kind: EventKind, segment: &Segment, now: u64) {
     let event = Event {
         at: now,
         kind: kind as u32,
-        family: segment.family.number().into(),
+        family: segment.headers.family.number().into(),
         source: segment.source,
     };
     let map = (&raw const EVENTS).cast_mut().cast();

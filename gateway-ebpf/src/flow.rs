@@ -1,6 +1,6 @@
 //! Which worker takes a connection.
 
-use crate::parse::Segment;
+use crate::parse::{Headers, Segment};
 
 /// An odd constant with well-spread bits (the 64-bit golden ratio).
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -10,7 +10,8 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 #[inline(always)]
 pub fn worker(segment: &Segment, workers: u32, seed: u64) -> u32 {
     let (a, b) = halves(segment.source);
-    let ports = u64::from(segment.source_port) << 16 | u64::from(segment.destination_port);
+    let Headers { source_port, destination_port, .. } = segment.headers;
+    let ports = u64::from(source_port) << 16 | u64::from(destination_port);
     let mut hash = seed;
     for word in [a, b, ports] {
         hash = (hash ^ word).wrapping_mul(MIX);
@@ -36,17 +37,16 @@ mod tests {
     use super::*;
 
     fn segment(address: u8, port: u16) -> Segment {
-        Segment {
+        let headers = Headers {
             family: Family::V4,
-            source: [address; 16],
-            destination: [1; 16],
             source_port: port,
             destination_port: 8_080,
             flags: 0,
             network: 14,
             transport: 34,
             payload: 54,
-        }
+        };
+        Segment { headers, source: [address; 16], destination: [1; 16] }
     }
 
     #[test]
@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn the_seed_decides_and_flags_do_not() {
         let one = segment(1, 40_000);
-        let other = Segment { flags: 0x10, payload: 60, ..one };
+        let headers = Headers { flags: 0x10, payload: 60, ..one.headers };
+        let other = Segment { headers, ..one };
         assert_eq!(worker(&one, 64, 7), worker(&other, 64, 7));
         assert!((0..100).any(|seed| worker(&one, 64, seed) != worker(&one, 64, 7)));
     }

@@ -9,6 +9,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the entry macros pass contexts by value")]
 
 mod budget;
+mod clock;
 mod count;
 mod events;
 mod guard;
@@ -37,10 +38,10 @@ fn gateway_xdp(context: XdpContext) -> u32 {
     let frame = Frame::of_xdp(&context);
     let mut count = Count::new(Hook::Xdp, frame.length() as u64);
     let verdict = match parse(&frame) {
-        Parsed::Tcp(segment) => match ports::destination(&segment) {
-            Some(port) => {
-                count.listener = port.entry.listener;
-                guard::judge(&segment)
+        Parsed::Tcp(headers) => match ports::destination(&frame, &headers) {
+            Some(found) => {
+                count.listener = found.entry.listener;
+                guard::judge(&found.segment)
             }
             None => PacketVerdict::Other,
         },
@@ -61,13 +62,13 @@ fn gateway_ingress(context: TcContext) -> i32 {
     let (skb, parsed) = Skb::read(&context);
     let mut count = Count::new(Hook::TcIngress, skb.length);
     let verdict = match parsed {
-        Parsed::Tcp(segment) => {
-            count.segments(skb.segments, &segment);
-            match ports::destination(&segment) {
-                Some(port) => {
-                    let verdict = steer::arrived(&skb, &segment, &port);
+        Parsed::Tcp(headers) => {
+            count.segments(skb.segments, &headers);
+            match ports::destination(&skb.frame, &headers) {
+                Some(found) => {
+                    let verdict = steer::arrived(&skb, &found);
                     if verdict != PacketVerdict::Other {
-                        count.listener = port.entry.listener;
+                        count.listener = found.entry.listener;
                     }
                     verdict
                 }
@@ -86,11 +87,11 @@ fn gateway_egress(context: TcContext) -> i32 {
     let (skb, parsed) = Skb::read(&context);
     let mut count = Count::new(Hook::TcEgress, skb.length);
     let verdict = match parsed {
-        Parsed::Tcp(segment) => {
-            count.segments(skb.segments, &segment);
-            match ports::source(&segment) {
-                Some(port) => {
-                    count.listener = port.entry.listener;
+        Parsed::Tcp(headers) => {
+            count.segments(skb.segments, &headers);
+            match ports::source(&skb.frame, &headers) {
+                Some(found) => {
+                    count.listener = found.entry.listener;
                     count.path(skb.mark);
                     PacketVerdict::Passed
                 }

@@ -6,15 +6,16 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, SockMap};
 use aya_ebpf::macros::btf_map;
 use gateway_common::abi;
-use gateway_common::bans::{Ban, GuardSettings, SourceV4, SourceV6};
-use gateway_common::budget::{Earned, SynBucket};
+use gateway_common::bans::{Ban, DenyFilter, GuardSettings, SourceV4, SourceV6};
+use gateway_common::budget::{ClockReading, Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
-    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, PortFirst, WORKER_SOCKETS as SOCKETS,
+    GatewayPort, GatewayPortEntry, ListenerName, PORTS, PortFilter, PortFirst,
+    WORKER_SOCKETS as SOCKETS,
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -60,6 +61,13 @@ pub(crate) static PORT_FILTER: Array<u64, { PortFilter::ROWS as usize }> = Array
 
 #[btf_map]
 pub(crate) static PORT_FIRST: Array<u64, { PortFirst::ROWS as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static PORT_ENTRIES: Array<GatewayPortEntry, { PORTS as usize }, MMAPABLE> =
+    Array::new();
+
+#[btf_map]
+pub(crate) static DENY_FILTER: Array<u64, { DenyFilter::ROWS as usize }, MMAPABLE> = Array::new();
 
 #[btf_map]
 pub(crate) static WORKER_SOCKETS: SockMap<{ SOCKETS as usize }> = SockMap::new();
@@ -118,6 +126,9 @@ pub(crate) struct Ring<const BYTES: usize> {
 
 // SAFETY: the pointers are types for the loader to read, and null.
 unsafe impl<const BYTES: usize> Sync for Ring<BYTES> {}
+
+#[btf_map]
+pub(crate) static CLOCK: Array<ClockReading, { abi::MAX_CPUS as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static EVENTS: Ring<{ abi::EVENT_BYTES as usize }> =

@@ -1,13 +1,16 @@
 //! Is an (address, port) a Gateway listener's?
 
-use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, PortFilter, PortFirst};
-use gateway_ebpf::parse::Segment;
+use gateway_common::steering::{GatewayPort, GatewayPortEntry, PortFilter, PortFirst};
+use gateway_ebpf::parse::{Headers, Segment};
 
-use crate::maps::{GATEWAY_PORTS, PORT_FILTER, PORT_FIRST};
+use crate::maps::{GATEWAY_PORTS, PORT_ENTRIES, PORT_FILTER, PORT_FIRST};
+use crate::packet::Frame;
 
-/// A gateway port that was found.
-pub(crate) struct Port {
-    /// Its entry.
+/// A segment for a gateway port, or from one.
+pub(crate) struct Found {
+    /// The segment.
+    pub(crate) segment: Segment,
+    /// The port's entry.
     pub(crate) entry: &'static GatewayPortEntry,
     /// It was found by its own address, not by the unspecified one.
     pub(crate) named: bool,
@@ -15,34 +18,42 @@ pub(crate) struct Port {
 
 /// The gateway port that a segment is for.
 #[inline(always)]
-pub(crate) fn destination(segment: &Segment) -> Option<Port> {
-    find(segment.family, segment.destination, segment.destination_port)
+pub(crate) fn destination(frame: &Frame, headers: &Headers) -> Option<Found> {
+    let bits = bits(headers.destination_port)?;
+    let segment = headers.segment(frame)?;
+    find(segment, bits, segment.destination, headers.destination_port)
 }
 
 /// The gateway port that a segment is from.
 #[inline(always)]
-pub(crate) fn source(segment: &Segment) -> Option<Port> {
-    find(segment.family, segment.source, segment.source_port)
+pub(crate) fn source(frame: &Frame, headers: &Headers) -> Option<Found> {
+    let bits = bits(headers.source_port)?;
+    let segment = headers.segment(frame)?;
+    find(segment, bits, segment.source, headers.source_port)
+}
+
+/// The bits of a port; none if it is no gateway port. Asked first: of most packets it is none.
+#[inline(always)]
+fn bits(port: u16) -> Option<u64> {
+    let PortFilter { row, shift } = PortFilter::of(port);
+    let bits = *PORT_FILTER.get(row)? >> shift & PortFilter::MASK;
+    if bits == 0 { None } else { Some(bits) }
 }
 
 #[inline(always)]
-fn find(family: Family, address: [u8; 16], port: u16) -> Option<Port> {
-    let PortFilter { row, shift } = PortFilter::of(port);
-    let bits = *PORT_FILTER.get(row)? >> shift & PortFilter::MASK;
-    if bits == 0 {
-        return None;
-    }
-    let mut key = GatewayPort { address, port: first(port), family: family.number() };
-    if bits & PortFilter::NAMED_ADDRESS != 0
-        && let Some(entry) = entry(&key)
-    {
-        return Some(Port { entry, named: true });
+fn find(segment: Segment, bits: u64, address: [u8; 16], port: u16) -> Option<Found> {
+    if bits & PortFilter::NAMED_ADDRESS != 0 {
+        let family = segment.headers.family.number();
+        if let Some(entry) = entry(&GatewayPort { address, port: first(port), family }) {
+            return Some(Found { segment, entry, named: true });
+        }
     }
     if bits & PortFilter::ANY_ADDRESS == 0 {
         return None;
     }
-    key.address = unspecified(family);
-    entry(&key).map(|entry| Port { entry, named: false })
+    // As `GATEWAY_PORTS` has it for the unspecified address, without a hash.
+    let entry = PORT_ENTRIES.get(port.into())?;
+    Some(Found { segment, entry, named: false })
 }
 
 /// The port by which its range is known.
@@ -59,13 +70,4 @@ fn entry(key: &GatewayPort) -> Option<&'static GatewayPortEntry> {
     // SAFETY: only the daemon writes entries, and the kernel frees one no earlier than the program
     // has ended (RCU); a value that changes meanwhile is still a listener and a worker count.
     unsafe { GATEWAY_PORTS.get(key) }
-}
-
-/// The unspecified address, written as the daemon writes it.
-#[inline(always)]
-fn unspecified(family: Family) -> [u8; 16] {
-    match family {
-        Family::V4 => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
-        Family::V6 => [0; 16],
-    }
 }

@@ -30,7 +30,7 @@ use gateway_ebpf::parse::Segment;
 
 use crate::maps::WORKER_SOCKETS;
 use crate::packet::Skb;
-use crate::ports::Port;
+use crate::ports::Found;
 
 const TCP_HEADER: u32 = 20;
 const IPV4_HEADER: u32 = 20;
@@ -38,22 +38,23 @@ const IPV6_HEADER: u32 = 40;
 
 /// A segment arrived for a gateway port: steers it if it opens a connection.
 #[inline(always)]
-pub(crate) fn arrived(skb: &Skb, segment: &Segment, port: &Port) -> PacketVerdict {
-    match segment.arrival() {
+pub(crate) fn arrived(skb: &Skb, found: &Found) -> PacketVerdict {
+    let segment = &found.segment;
+    match segment.headers.arrival() {
         Arrival::Opens => {
             if is_known(skb, segment) {
                 PacketVerdict::Established
-            } else if !port.named && !is_local(skb, segment) {
+            } else if !found.named && !is_local(skb, segment) {
                 // On its way through this node. Assigned to a socket it would be dropped.
                 PacketVerdict::Other
             } else {
-                match Listener::of(segment, port.entry) {
+                match Listener::of(segment, found.entry) {
                     Some(listener) => listener.take(skb),
                     None => PacketVerdict::NoListener,
                 }
             }
         }
-        Arrival::Acknowledges => match Listener::of(segment, port.entry) {
+        Arrival::Acknowledges => match Listener::of(segment, found.entry) {
             Some(listener) => {
                 // The check is a comparison of times unless cookies were sent lately.
                 if listener.sent_cookie(skb, segment) && !is_known(skb, segment) {
@@ -76,7 +77,7 @@ impl Listener {
     #[inline(always)]
     fn of(segment: &Segment, entry: &GatewayPortEntry) -> Option<Self> {
         let worker = flow::worker(segment, entry.workers, entry.seed);
-        let index = worker_socket(segment.family, worker);
+        let index = worker_socket(segment.headers.family, worker);
         let map = (&raw const WORKER_SOCKETS).cast_mut().cast();
         // SAFETY: the map is a sockmap with u32 keys.
         let socket = unsafe { bpf_map_lookup_elem(map, (&raw const index).cast()) };
@@ -94,14 +95,15 @@ impl Listener {
     /// Whether an ACK answers a SYN cookie of this listener.
     #[inline(always)]
     fn sent_cookie(&self, skb: &Skb, segment: &Segment) -> bool {
-        let length = match segment.family {
+        let length = match segment.headers.family {
             Family::V4 => IPV4_HEADER,
             Family::V6 => IPV6_HEADER,
         };
-        let Some(network) = skb.frame.pointer(segment.network, length as usize) else {
+        let Some(network) = skb.frame.pointer(segment.headers.network, length as usize) else {
             return false;
         };
-        let Some(transport) = skb.frame.pointer(segment.transport, TCP_HEADER as usize) else {
+        let Some(transport) = skb.frame.pointer(segment.headers.transport, TCP_HEADER as usize)
+        else {
             return false;
         };
         // SAFETY: the socket was found by `of`; `pointer` checked that the headers are there.
@@ -135,8 +137,8 @@ fn is_known(skb: &Skb, segment: &Segment) -> bool {
     // `struct bpf_sock_tuple` of either family, in one place: the stack is small.
     let mut tuple = [0_u8; IPV6_TUPLE as usize];
     let (source_port, destination_port) =
-        (segment.source_port.to_be_bytes(), segment.destination_port.to_be_bytes());
-    let length = match segment.family {
+        (segment.headers.source_port.to_be_bytes(), segment.headers.destination_port.to_be_bytes());
+    let length = match segment.headers.family {
         Family::V4 => {
             tuple[..4].copy_from_slice(&last(segment.source));
             tuple[4..8].copy_from_slice(&last(segment.destination));
@@ -201,8 +203,8 @@ fn is_local(skb: &Skb, segment: &Segment) -> bool {
     let mut route = Route {
         family: AF_INET6,
         protocol: TCP,
-        source_port: segment.source_port.to_be(),
-        destination_port: segment.destination_port.to_be(),
+        source_port: segment.headers.source_port.to_be(),
+        destination_port: segment.headers.destination_port.to_be(),
         length: 0,
         interface: skb.interface,
         flow: 0,
@@ -211,7 +213,7 @@ fn is_local(skb: &Skb, segment: &Segment) -> bool {
         rest: [0; 4],
     };
     // Filled in place: the stack is small.
-    match segment.family {
+    match segment.headers.family {
         Family::V4 => {
             route.family = AF_INET;
             route.source[..4].copy_from_slice(&segment.source[12..]);

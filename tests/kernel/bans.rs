@@ -1,5 +1,7 @@
 //! Bans by test run: whose packets are dropped, for how long, and in which mode.
 
+use std::time::Duration;
+
 use gateway_common::abi::map;
 use gateway_common::bans::{Ban, BanMode, BanReason};
 use gateway_common::hook::Hook;
@@ -13,6 +15,8 @@ use crate::packet::{ACK, FIN, RST, SYN, syn};
 use crate::sandbox::{self, load, load_denying, options, pin_directory, steer};
 use crate::verdicts::{XDP_DROP, XDP_PASS, headers, verdict};
 
+/// The programs read the clock once per tick of the kernel's; the longest is 10 ms.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 const MINUTE: u64 = 60_000_000_000;
 
 /// The maps of bans, in this mode.
@@ -122,6 +126,7 @@ fn a_ban_ends_by_itself_or_when_it_is_removed() {
         // Nobody removes it; its time is over.
         let over = Ban { expires: clock::since_boot(), ..ban(0) };
         maps.insert(source(from), over).unwrap();
+        std::thread::sleep(TICK);
         assert_eq!(ask(&mut loaded, port, from), (XDP_PASS, Passed), "{from}");
         maps.insert(source(from), ban(MINUTE)).unwrap();
         assert!(maps.remove(source(from)).unwrap());

@@ -11,7 +11,7 @@ use gateway_daemon::counters::ListenerSlot;
 use gateway_daemon::model::ban::{Rate, Source, SynBudget};
 use gateway_daemon::model::policy::Cidr;
 
-use crate::bans::{ban, bans};
+use crate::bans::{TICK, ban, bans};
 use crate::packet::{ACK, syn};
 use crate::sandbox::{self, load, options, pin_directory, steer};
 use crate::verdicts::{XDP_DROP, XDP_PASS, verdict};
@@ -73,7 +73,7 @@ fn a_source_with_earned_trust_has_more_until_that_ends() {
     for (from, until, least, most) in [
         ("192.0.2.1", soon, 8, 14),
         ("2001:db8::1", soon, 8, 14),
-        ("192.0.2.2", clock::since_boot(), 3, 6),
+        ("192.0.2.2", clock::since_boot() - u64::try_from(TICK.as_nanos()).unwrap(), 3, 6),
     ] {
         maps.earn(source(from), until).unwrap();
         let passed = passed(&mut loaded, port, from, 24);
@@ -91,7 +91,7 @@ fn bans_and_limits_are_told_of_once() {
     maps.set_budget(Some(BUDGET)).unwrap();
     maps.insert(source("192.0.2.1"), ban(60_000_000_000)).unwrap();
     assert_eq!(events.next_event(), None);
-    let before = clock::since_boot();
+    let before = clock::since_boot() - u64::try_from(TICK.as_nanos()).unwrap();
     let banned = syn("192.0.2.1", "127.0.0.1", 8080).bytes();
     for _ in 0..3 {
         assert_eq!(verdict(&mut loaded, Hook::Xdp, port, &banned), (XDP_DROP, BannedSource));

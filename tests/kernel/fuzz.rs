@@ -70,7 +70,8 @@ fn holds(bytes: &[u8], what: &[u8]) -> bool {
 /// What the program must count and do.
 fn expected(bytes: &[u8]) -> (i32, PacketVerdict) {
     match parse(bytes) {
-        Parsed::Tcp(segment) if segment.destination_port == PORT => {
+        Parsed::Tcp(headers) if headers.destination_port == PORT => {
+            let segment = headers.segment(bytes).unwrap();
             let [.., a, b, c, d] = segment.source;
             let is_v4 = segment.source[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
             if is_v4 && [a, b, c, d] == DENIED {

@@ -13,7 +13,7 @@ use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, worker_soc
 
 use super::error::errno;
 use super::numbers::Numbers;
-use super::{BpfError, pins};
+use super::{BpfError, deny_filter, pins};
 use crate::counters::{ARRAYS, ListenerSlot};
 use crate::model::policy::Cidr;
 use crate::model::port_range::PortRange;
@@ -30,6 +30,7 @@ pub struct Maps {
     numbers: Numbers,
     worker_sockets: SockMap<MapData>,
     denied: Blocks,
+    deny_filter: Mapping,
     trusted: Blocks,
     arrays: BTreeMap<&'static str, MapData>,
 }
@@ -50,6 +51,7 @@ impl Maps {
             numbers: Numbers::take(ebpf)?,
             worker_sockets: typed(ebpf, map::WORKER_SOCKETS)?,
             denied: Blocks::take(ebpf, map::DENY_SOURCES_V4, map::DENY_SOURCES_V6)?,
+            deny_filter: region(ebpf, map::DENY_FILTER)?,
             trusted: Blocks::take(ebpf, map::TRUSTED_SOURCES_V4, map::TRUSTED_SOURCES_V6)?,
             arrays,
         })
@@ -66,7 +68,11 @@ impl Maps {
 
     /// Sets the lists of denied and trusted sources.
     pub(super) fn set_blocks(&mut self, denied: &[Cidr], trusted: &[Cidr]) -> Result<(), BpfError> {
+        // A source that was denied and stays so is at no moment let through.
+        let bits = deny_filter::bits(denied);
+        deny_filter::add(&self.deny_filter, &bits);
         self.denied.set(denied)?;
+        deny_filter::set(&self.deny_filter, &bits);
         self.trusted.set(trusted)
     }
 
@@ -120,7 +126,7 @@ impl Maps {
             Some(libc::E2BIG) => BpfError::TooManyPorts { most: abi::MAX_GATEWAY_PORTS },
             _ => BpfError::map("write", map::GATEWAY_PORTS, error),
         })?;
-        self.numbers.enter(key, listener, ports);
+        self.numbers.enter(key, entry, ports);
         Ok(())
     }
 
@@ -276,6 +282,14 @@ where
 {
     let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
     M::try_from(map).map_err(|error| BpfError::map("open", name, error))
+}
+
+/// An array of the object, mapped into memory.
+pub(super) fn region(ebpf: &mut Ebpf, name: &'static str) -> Result<Mapping, BpfError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => pins::region(name, &data),
+        _ => Err(missing(name)),
+    }
 }
 
 fn missing(name: &'static str) -> BpfError {

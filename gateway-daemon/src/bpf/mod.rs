@@ -42,6 +42,7 @@
 
 mod attach;
 mod bans;
+mod deny_filter;
 mod error;
 mod events;
 mod hooks;

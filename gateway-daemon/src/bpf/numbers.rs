@@ -3,23 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use gateway_common::abi::map;
-use gateway_common::steering::{GatewayPort, PortFilter, PortFirst};
+use gateway_common::steering::{GatewayPort, GatewayPortEntry, PortFilter, PortFirst};
 
 use super::BpfError;
-use super::maps::typed;
+use super::maps::{region, typed};
 use crate::counters::ListenerSlot;
 use crate::model::port_range::PortRange;
+use crate::sys::mmap::Mapping;
 
-/// `PORT_FILTER` and `PORT_FIRST`, and what they are worked out from.
+/// `PORT_FILTER`, `PORT_FIRST` and `PORT_ENTRIES`, and what they are worked out from.
 pub(super) struct Numbers {
     /// What `GATEWAY_PORTS` holds.
-    steered: BTreeMap<GatewayPort, (ListenerSlot, PortRange)>,
+    steered: BTreeMap<GatewayPort, (GatewayPortEntry, PortRange)>,
     filter: Array<MapData, u64>,
     firsts: Array<MapData, u64>,
+    /// `PORT_ENTRIES`: two words per port.
+    entries: Mapping,
 }
 
 /// A range, and whether it is steered for every address or for a named one.
@@ -31,12 +35,13 @@ impl Numbers {
             steered: BTreeMap::new(),
             filter: typed(ebpf, map::PORT_FILTER)?,
             firsts: typed(ebpf, map::PORT_FIRST)?,
+            entries: region(ebpf, map::PORT_ENTRIES)?,
         })
     }
 
     /// Notes an entry of `GATEWAY_PORTS`.
-    pub(super) fn enter(&mut self, key: GatewayPort, listener: ListenerSlot, ports: PortRange) {
-        self.steered.insert(key, (listener, ports));
+    pub(super) fn enter(&mut self, key: GatewayPort, entry: GatewayPortEntry, ports: PortRange) {
+        self.steered.insert(key, (entry, ports));
     }
 
     /// Forgets an entry, if it is (still) that of this range.
@@ -49,19 +54,22 @@ impl Numbers {
     }
 
     pub(super) fn steered(&self) -> impl Iterator<Item = (GatewayPort, ListenerSlot)> {
-        self.steered.iter().map(|(&key, &(slot, _))| (key, slot))
+        self.steered.iter().map(|(&key, (entry, _))| (key, ListenerSlot(entry.listener)))
     }
 
     /// The entries, with their ranges.
     pub(super) fn entries(
         &self,
     ) -> impl Iterator<Item = (GatewayPort, ListenerSlot, PortRange)> + '_ {
-        self.steered.iter().map(|(&key, &(slot, ports))| (key, slot, ports))
+        self.steered
+            .iter()
+            .map(|(&key, &(entry, ports))| (key, ListenerSlot(entry.listener), ports))
     }
 
     /// Shows the ports of a range to the programs, by its first number.
     pub(super) fn show(&mut self, ports: PortRange) -> Result<(), BpfError> {
         let groups = self.groups();
+        self.write_entries(ports);
         self.write_firsts(ports, &groups, Some(ports))?;
         self.write_filter(ports, &groups)
     }
@@ -96,8 +104,21 @@ impl Numbers {
     }
 
     fn groups(&self) -> BTreeSet<Group> {
-        let any = |key: &GatewayPort| Ipv6Addr::from(key.address).to_canonical().is_unspecified();
-        self.steered.iter().map(|(key, (_, ports))| (*ports, any(key))).collect()
+        self.steered.iter().map(|(key, (_, ports))| (*ports, is_any(key))).collect()
+    }
+
+    /// The entry of each port of a range, if it is steered for every address.
+    fn write_entries(&self, ports: PortRange) {
+        let entry = self.steered.iter().find(|(key, (_, range))| *range == ports && is_any(key));
+        let Some((_, (entry, _))) = entry else { return };
+        for port in ports.iter() {
+            let [counts, seed] = words(*entry);
+            let at = 2 * usize::from(port);
+            // A program that reads both meanwhile sees an old seed with a new listener at worst: it
+            // chooses another worker, for a connection that has none yet.
+            self.entries.words()[at + 1].store(seed, Relaxed);
+            self.entries.words()[at].store(counts, Release);
+        }
     }
 
     /// Two bits for each port.
@@ -140,6 +161,19 @@ impl Numbers {
         }
         Ok(())
     }
+}
+
+/// Whether a key stands for every address.
+fn is_any(key: &GatewayPort) -> bool {
+    Ipv6Addr::from(key.address).to_canonical().is_unspecified()
+}
+
+/// An entry as it lies in memory.
+fn words(entry: GatewayPortEntry) -> [u64; 2] {
+    let mut counts = [0; 8];
+    counts[..4].copy_from_slice(&entry.listener.to_ne_bytes());
+    counts[4..].copy_from_slice(&entry.workers.to_ne_bytes());
+    [u64::from_ne_bytes(counts), entry.seed]
 }
 
 /// The ports of a range, by the row that they stand in.

@@ -12,15 +12,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use aya::maps::{MapData, MapError, MapInfo, MapType};
 use gateway_common::abi::{self, map};
-use gateway_common::bans::{Ban, GuardSettings, SourceV4, SourceV6};
-use gateway_common::budget::{Earned, SynBucket};
+use gateway_common::bans::{Ban, DenyFilter, GuardSettings, SourceV4, SourceV6};
+use gateway_common::budget::{ClockReading, Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
-    GatewayPort, GatewayPortEntry, ListenerName, PortFilter, PortFirst, WORKER_SOCKETS,
+    GatewayPort, GatewayPortEntry, ListenerName, PORTS, PortFilter, PortFirst, WORKER_SOCKETS,
 };
 
 use super::error::errno;
@@ -49,7 +49,7 @@ pub(super) struct Spec {
 }
 
 /// Every map, for so many workers and CPUs.
-pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 22] {
+pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 25] {
     let array = |name, value, entries| Spec {
         name,
         kind: MapType::Array,
@@ -93,6 +93,8 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 22] {
         array(map::PATH_NAMES, size_of::<PathName>(), abi::MAX_PATHS),
         array(map::LISTENER_NAMES, size_of::<ListenerName>(), abi::MAX_LISTENERS),
         Spec { flags: 0, ..array(map::PORT_FILTER, size_of::<u64>(), PortFilter::ROWS) },
+        array(map::PORT_ENTRIES, size_of::<GatewayPortEntry>(), PORTS),
+        array(map::DENY_FILTER, size_of::<u64>(), DenyFilter::ROWS),
         Spec { flags: 0, ..array(map::PORT_FIRST, size_of::<u64>(), PortFirst::ROWS) },
         Spec {
             name: map::GATEWAY_PORTS,
@@ -128,6 +130,7 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 22] {
             entries: abi::EVENT_BYTES,
             flags: 0,
         },
+        Spec { flags: 0, ..array(map::CLOCK, size_of::<ClockReading>(), abi::MAX_CPUS) },
         Spec { flags: 0, ..array(map::GUARD_SETTINGS, size_of::<GuardSettings>(), 1) },
     ]
 }

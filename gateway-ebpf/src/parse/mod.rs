@@ -23,6 +23,9 @@ const EXTENSION_HEADERS: usize = 6;
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
+/// Where the source address stands; the destination's is behind it.
+const IPV4_SOURCE: usize = 12;
+const IPV6_SOURCE: usize = 8;
 
 /// Bytes that can be read at any offset, if they are there.
 pub trait Bytes {
@@ -40,7 +43,7 @@ impl Bytes for [u8] {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Parsed {
     /// A TCP segment, whole.
-    Tcp(Segment),
+    Tcp(Headers),
     /// Some other protocol.
     Other,
     /// A fragment of an IP packet.
@@ -49,15 +52,12 @@ pub enum Parsed {
     Unparsed,
 }
 
-/// A TCP segment's headers.
+/// What a TCP segment's headers say, but for the addresses: most packets of a node are for no gateway
+/// port, and never need those.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Segment {
+pub struct Headers {
     /// Its address family.
     pub family: Family,
-    /// Source address, IPv4 as IPv4-mapped IPv6.
-    pub source: [u8; 16],
-    /// Destination address, likewise.
-    pub destination: [u8; 16],
     /// Source port.
     pub source_port: u16,
     /// Destination port.
@@ -70,6 +70,35 @@ pub struct Segment {
     pub transport: usize,
     /// Offset of the payload.
     pub payload: usize,
+}
+
+impl Headers {
+    /// The segment with its addresses, read from the same packet.
+    #[inline(always)]
+    pub fn segment<B: Bytes + ?Sized>(self, packet: &B) -> Option<Segment> {
+        let (source, destination) = match self.family {
+            Family::V4 => (
+                mapped(packet.read(self.network + IPV4_SOURCE)?),
+                mapped(packet.read(self.network + IPV4_SOURCE + 4)?),
+            ),
+            Family::V6 => (
+                packet.read(self.network + IPV6_SOURCE)?,
+                packet.read(self.network + IPV6_SOURCE + 16)?,
+            ),
+        };
+        Some(Segment { headers: self, source, destination })
+    }
+}
+
+/// A TCP segment's headers and addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Segment {
+    /// All but the addresses.
+    pub headers: Headers,
+    /// Source address, IPv4 as IPv4-mapped IPv6.
+    pub source: [u8; 16],
+    /// Destination address, likewise.
+    pub destination: [u8; 16],
 }
 
 /// Reads a packet that begins with its Ethernet header.
@@ -105,39 +134,34 @@ fn is_vlan(ethertype: u16) -> bool {
 
 #[inline(always)]
 fn ipv4<B: Bytes + ?Sized>(packet: &B, network: usize) -> Option<Parsed> {
-    let [version_and_length] = packet.read(network)?;
-    let header = usize::from(version_and_length & 0x0f) * 4;
-    if version_and_length >> 4 != 4 || header < IPV4_HEADER {
+    // Read at once: one look at the bounds.
+    let fixed: [u8; IPV4_HEADER] = packet.read(network)?;
+    let header = usize::from(fixed[0] & 0x0f) * 4;
+    if fixed[0] >> 4 != 4 || header < IPV4_HEADER {
         return None;
     }
-    let total = usize::from(u16::from_be_bytes(packet.read(network + 2)?));
+    let total = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
     // More fragments, or an offset. Not the unused bit, not "don't fragment".
-    let fragment = u16::from_be_bytes(packet.read(network + 6)?) & 0x3fff != 0;
-    let [protocol] = packet.read(network + 9)?;
-    let source = mapped(packet.read(network + 12)?);
-    let destination = mapped(packet.read(network + 16)?);
-    if fragment {
+    if u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3fff != 0 {
         return Some(Parsed::Fragment);
     }
-    if protocol != NEXT_TCP {
+    if fixed[9] != NEXT_TCP {
         return Some(Parsed::Other);
     }
     // A total of zero is a batch beyond 64 KiB (BIG TCP).
     if total != 0 && total < header + TCP_HEADER {
         return None;
     }
-    tcp(packet, network, network + header, Family::V4, source, destination)
+    tcp(packet, network, network + header, Family::V4)
 }
 
 #[inline(always)]
 fn ipv6<B: Bytes + ?Sized>(packet: &B, network: usize) -> Option<Parsed> {
-    let [version] = packet.read(network)?;
-    if version >> 4 != 6 {
+    let fixed: [u8; IPV6_HEADER] = packet.read(network)?;
+    if fixed[0] >> 4 != 6 {
         return None;
     }
-    let [mut next] = packet.read(network + 6)?;
-    let source = packet.read(network + 8)?;
-    let destination = packet.read(network + 24)?;
+    let mut next = fixed[6];
     let mut offset = network + IPV6_HEADER;
     for _ in 0..EXTENSION_HEADERS {
         let unit = match next {
@@ -152,7 +176,7 @@ fn ipv6<B: Bytes + ?Sized>(packet: &B, network: usize) -> Option<Parsed> {
         next = following;
     }
     match next {
-        NEXT_TCP => tcp(packet, network, offset, Family::V6, source, destination),
+        NEXT_TCP => tcp(packet, network, offset, Family::V6),
         NEXT_FRAGMENT => Some(Parsed::Fragment),
         NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION | NEXT_AUTHENTICATION => None,
         _ => Some(Parsed::Other),
@@ -165,24 +189,18 @@ fn tcp<B: Bytes + ?Sized>(
     network: usize,
     transport: usize,
     family: Family,
-    source: [u8; 16],
-    destination: [u8; 16],
 ) -> Option<Parsed> {
-    let [a, b, c, d] = packet.read(transport)?;
-    let [length, flags] = packet.read(transport + 12)?;
-    // Checksum and urgent pointer: not needed, but the fixed header must be there whole.
-    packet.read::<4>(transport + 16)?;
-    let header = usize::from(length >> 4) * 4;
+    // Of the fixed header some is not needed, but it must be there whole.
+    let fixed: [u8; TCP_HEADER] = packet.read(transport)?;
+    let header = usize::from(fixed[12] >> 4) * 4;
     if header < TCP_HEADER {
         return None;
     }
-    Some(Parsed::Tcp(Segment {
+    Some(Parsed::Tcp(Headers {
         family,
-        source,
-        destination,
-        source_port: u16::from_be_bytes([a, b]),
-        destination_port: u16::from_be_bytes([c, d]),
-        flags,
+        source_port: u16::from_be_bytes([fixed[0], fixed[1]]),
+        destination_port: u16::from_be_bytes([fixed[2], fixed[3]]),
+        flags: fixed[13],
         network,
         transport,
         payload: transport + header,

@@ -43,11 +43,9 @@ fn tagged(ethertypes: &[u16]) -> Vec<u8> {
 
 #[test]
 fn addresses_ports_and_offsets_are_read() {
-    let Parsed::Tcp(segment) = parse(&V4[..]) else { panic!("not TCP") };
-    let expected = Segment {
+    let Parsed::Tcp(headers) = parse(&V4[..]) else { panic!("not TCP") };
+    let expected = Headers {
         family: Family::V4,
-        source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1],
-        destination: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 2],
         source_port: 40_000,
         destination_port: 8_080,
         flags: 0x02,
@@ -55,11 +53,19 @@ fn addresses_ports_and_offsets_are_read() {
         transport: 34,
         payload: 54,
     };
-    assert_eq!(segment, expected);
-    let Parsed::Tcp(segment) = parse(&v6(&[], 6)[..]) else { panic!("not TCP") };
-    assert_eq!(segment.family, Family::V6);
+    assert_eq!(headers, expected);
+    let expected = Segment {
+        headers,
+        source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1],
+        destination: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 2],
+    };
+    assert_eq!(headers.segment(&V4[..]), Some(expected));
+    let packet = v6(&[], 6);
+    let Parsed::Tcp(headers) = parse(&packet[..]) else { panic!("not TCP") };
+    assert_eq!(headers.family, Family::V6);
+    assert_eq!((headers.network, headers.transport, headers.payload), (14, 54, 74));
+    let segment = headers.segment(&packet[..]).unwrap();
     assert_eq!((segment.source[15], segment.destination[15]), (1, 2));
-    assert_eq!((segment.network, segment.transport, segment.payload), (14, 54, 74));
 }
 
 #[test]
@@ -77,9 +83,11 @@ fn headers_in_front_move_the_offsets() {
         ("IPv6 extension headers", v6(&chain, 60), 54 + 8 + 16 + 12),
     ];
     for (name, packet, transport) in rows {
-        let Parsed::Tcp(segment) = parse(&packet[..]) else { panic!("{name}: not TCP") };
-        assert_eq!(segment.transport, transport, "{name}");
-        assert_eq!(segment.destination_port, 8_080, "{name}");
+        let Parsed::Tcp(headers) = parse(&packet[..]) else { panic!("{name}: not TCP") };
+        assert_eq!(headers.transport, transport, "{name}");
+        assert_eq!(headers.destination_port, 8_080, "{name}");
+        let segment = headers.segment(&packet[..]).unwrap();
+        assert_eq!(segment.destination[15], 2, "{name}");
     }
 }
 
@@ -137,9 +145,10 @@ fn any_bytes_have_an_answer_within_their_bounds() {
             packet[12..14].copy_from_slice(&ethertype);
             packet[14] = version;
         }
-        if let Parsed::Tcp(segment) = parse(&packet[..]) {
-            assert!(segment.transport + TCP_HEADER <= packet.len());
-            assert!(segment.payload <= segment.transport + 60);
+        if let Parsed::Tcp(headers) = parse(&packet[..]) {
+            assert!(headers.transport + TCP_HEADER <= packet.len());
+            assert!(headers.payload <= headers.transport + 60);
+            assert!(headers.segment(&packet[..]).is_some());
         }
     }
 }

@@ -12,6 +12,7 @@ const UNSAFE: &[&str] = &[
     "gateway-common/src/pod.rs",
     "gateway-daemon/src/sys/",
     "gateway-ebpf/src/budget.rs",
+    "gateway-ebpf/src/clock.rs",
     "gateway-ebpf/src/count.rs",
     "gateway-ebpf/src/events.rs",
     "gateway-ebpf/src/guard.rs",
