@@ -22,10 +22,23 @@ impl Kind {
 
 /// An object with one program, `name`, that answers `action` to every packet.
 pub fn answering(kind: Kind, name: &str, action: i32) -> Vec<u8> {
-    // r0 = action; exit (RFC 9669).
-    let mut code = vec![0xb7, 0, 0, 0];
-    code.extend(action.to_le_bytes());
-    code.extend([0x95, 0, 0, 0, 0, 0, 0, 0]);
+    program(kind, name, &[(0xb7, 0, 0, 0, action), EXIT])
+}
+
+/// An instruction (RFC 9669): opcode, destination, source, offset, immediate.
+pub type Instruction = (u8, u8, u8, i16, i32);
+
+/// Ends a program.
+pub const EXIT: Instruction = (0x95, 0, 0, 0, 0);
+
+/// An object with one program of these instructions.
+pub fn program(kind: Kind, name: &str, instructions: &[Instruction]) -> Vec<u8> {
+    let mut code = Vec::new();
+    for (opcode, destination, source, offset, immediate) in instructions {
+        code.extend([*opcode, destination | source << 4]);
+        code.extend(offset.to_le_bytes());
+        code.extend(immediate.to_le_bytes());
+    }
     object(kind.section(), name, &code)
 }
 

@@ -24,6 +24,8 @@ pub struct Link {
     pub hardware: u16,
     /// What it is made of where it is virtual, such as `veth`.
     pub kind: Option<String>,
+    /// Its hardware address, where that is an Ethernet one.
+    pub address: Option<[u8; 6]>,
     /// Bus and name of the device behind it; none: it is virtual.
     pub device: Option<Device>,
     /// Whether it is up.
@@ -90,6 +92,7 @@ impl From<LinkMessage> for Link {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Address(bytes) => link.address = bytes.try_into().ok(),
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind_name(&kind)),
