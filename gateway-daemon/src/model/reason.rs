@@ -91,7 +91,7 @@ reasons! {
     HeadTimeout = "head_timeout" => BadRequest;
     /// The TLS server name and the authority belong to different listeners (421).
     Misdirected = "misdirected" => BadRequest;
-    /// An expectation other than `100-continue`, an upgrade or a method the gateway does not carry.
+    /// A transfer coding or a method that the gateway does not carry (501).
     NotSupported = "not_supported" => BadRequest;
     /// A limit of the gateway was reached.
     Overloaded = "overloaded" => Limited;

@@ -116,7 +116,8 @@ fn clean_hop_by_hop(headers: &mut HeaderMap) -> Result<HopByHop, Reason> {
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return Err(Reason::AmbiguousFraming);
     }
-    refuse_expectations(headers)?;
+    // `100-continue` is answered by the gateway itself; nobody else defines one (RFC 9110 10.1.1).
+    headers.remove(EXPECT);
     let mut found = HopByHop::default();
     if headers.contains_key(TE) {
         found.te_trailers = headers.get_all(TE).iter().any(names_trailers);
@@ -170,19 +171,6 @@ fn names_trailers(value: &HeaderValue) -> bool {
         .as_bytes()
         .split(|b| *b == b',')
         .any(|item| name(item).trim_ascii().eq_ignore_ascii_case(b"trailers"))
-}
-
-/// `100-continue` is answered by the gateway itself; nothing else is defined (RFC 9110 10.1.1).
-fn refuse_expectations(headers: &mut HeaderMap) -> Result<(), Reason> {
-    if !headers.contains_key(EXPECT) {
-        return Ok(());
-    }
-    let known = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if !headers.get_all(EXPECT).iter().all(known) {
-        return Err(Reason::NotSupported);
-    }
-    headers.remove(EXPECT);
-    Ok(())
 }
 
 /// Headers that Envoy keeps as one line each: repeated, they are joined by a comma. All other

@@ -108,7 +108,7 @@ pub(super) fn request(head: &Bytes, max_headers: usize) -> Result<RequestHead, R
     let target = Uri::from_maybe_shared(target).map_err(|_| Reason::MalformedRequest)?;
     let http10 = parsed.version == Some(0);
     let (headers, said) = collect(head, parsed.headers).ok_or(Reason::MalformedRequest)?;
-    let length = said.request_length(http10).ok_or(Reason::AmbiguousFraming)?;
+    let length = said.request_length(http10)?;
     let asked = Asked {
         head: method == Method::HEAD,
         http10,
@@ -247,6 +247,7 @@ struct Said {
     length: Option<u64>,
     /// A length that is none, or several that differ.
     length_is_broken: bool,
+    length_is_repeated: bool,
     chunked: bool,
     /// A coding besides `chunked` alone.
     other_coding: bool,
@@ -264,6 +265,7 @@ impl Said {
                 let length = decimal(value);
                 let again = self.length.is_some();
                 self.length_is_broken |= length.is_none() || (again && self.length != length);
+                self.length_is_repeated |= again;
                 self.length = length;
                 return !again;
             }
@@ -283,14 +285,17 @@ impl Said {
         true
     }
 
-    /// How a request's body is framed (RFC 9112 6.3); none where two servers could read it in two
-    /// ways. Any other coding than chunked would have to be forwarded as it is.
-    fn request_length(&self, http10: bool) -> Option<Length> {
-        match (self.chunked, self.length) {
-            _ if self.length_is_broken || self.other_coding => None,
-            (false, length) => Some(Length::Exact(length.unwrap_or(0))),
-            (true, None) if !http10 => Some(Length::Chunked),
-            (true, _) => None,
+    /// How a request's body is framed (RFC 9112 6.3); refused where two servers could read it in two
+    /// ways. Any other coding than chunked would have to be forwarded as it is (RFC 9112 6.1: 501).
+    fn request_length(&self, http10: bool) -> Result<Length, Reason> {
+        let coded = self.chunked || self.other_coding;
+        match self.length {
+            _ if self.length_is_broken || self.length_is_repeated => Err(Reason::AmbiguousFraming),
+            Some(_) if coded => Err(Reason::AmbiguousFraming),
+            None if coded && http10 => Err(Reason::AmbiguousFraming),
+            None if self.other_coding => Err(Reason::NotSupported),
+            None if self.chunked => Ok(Length::Chunked),
+            length => Ok(Length::Exact(length.unwrap_or(0))),
         }
     }
 
