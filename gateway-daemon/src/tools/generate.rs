@@ -26,7 +26,7 @@ pub enum GenerateError {
         problem: String,
     },
     /// The prompt.
-    #[error("cannot ask: {0}; give arguments instead, see `generate jwt --help`")]
+    #[error("no answer to a question; give arguments instead, see `generate jwt --help`")]
     Prompt(#[from] std::io::Error),
 }
 

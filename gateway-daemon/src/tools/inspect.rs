@@ -20,8 +20,8 @@ use crate::model::reason::Reason;
 pub struct Inspection {
     header: Section,
     payload: Section,
-    /// Bytes of the signature section; none: there is no third section.
-    signature_bytes: Option<usize>,
+    /// Length of the signature section; none: there is no third section.
+    signature_characters: Option<usize>,
     times: Vec<Time>,
     gateways: Vec<GatewayVerdict>,
     /// Why the token is not even well-formed, where no configuration says so.
@@ -160,7 +160,7 @@ fn decode(token: &str, now: UnixSeconds) -> Inspection {
         times: times(&payload, now),
         header,
         payload,
-        signature_bytes: signature.map(str::len),
+        signature_characters: signature.map(str::len),
         gateways: Vec::new(),
         malformed,
     }
@@ -209,7 +209,7 @@ impl fmt::Display for Inspection {
         for time in &self.times {
             writeln!(f, "          {} is {} ({})", time.claim, time.at, time.from_now)?;
         }
-        match self.signature_bytes {
+        match self.signature_characters {
             Some(bytes) => writeln!(f, "signature {bytes} characters, not shown")?,
             None => writeln!(f, "signature none")?,
         }
