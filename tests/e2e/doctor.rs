@@ -67,7 +67,10 @@ fn a_machine_that_can_run_the_gateway_has_no_fault() -> Result<()> {
     let (good, report) = doctor(&pair.gateway, &arguments)?;
     assert!(good, "{report:#}");
     for (topic, seen) in [
+        ("kernel feature", "bpf_sk_assign (since 5.7)"),
+        ("kernel feature", "ring buffers, CAP_BPF and the boot clock (since 5.8)"),
         ("BTF", "is there"),
+        ("JIT", ""),
         ("privilege", "CAP_NET_ADMIN"),
         ("bpffs", "is on one"),
         ("pins", "counters begin at zero"),

@@ -10,13 +10,33 @@ use crate::sys::{caps, kernel};
 /// The oldest kernel that is supported.
 const OLDEST: (u32, u32) = (6, 1);
 
-/// What needs a newer kernel than the oldest, and what happens without.
-const FEATURES: &[((u32, u32), &str, &str)] = &[(
-    (6, 6),
-    "TCX links",
-    "TC programs are clsact filters there: they stay after a kill until the next start, and detaching \
-     keeps CAP_NET_ADMIN",
-)];
+/// Since when kernels have it, what it is, and what happens without. What the oldest supported kernel
+/// has is here too: kernels of distributions have it from elsewhere, and others lack more than one.
+const FEATURES: &[((u32, u32), &str, &str)] = &[
+    (
+        (5, 5),
+        "arrays that are mapped into memory",
+        "nothing can be counted: serve with --datapath off",
+    ),
+    ((5, 7), "bpf_sk_assign", "nothing can be steered: serve with --datapath off"),
+    (
+        (5, 8),
+        "ring buffers, CAP_BPF and the boot clock",
+        "the kernel half does not load: serve with --datapath off",
+    ),
+    ((5, 9), "XDP links", "XDP cannot be attached: serve with --datapath off"),
+    (
+        (5, 11),
+        "maps accounted to memory cgroups",
+        "`ulimit -l` has to be raised, LimitMEMLOCK=infinity in a unit",
+    ),
+    (
+        (6, 6),
+        "TCX links",
+        "TC programs are clsact filters there: they stay after a kill until the next start, and detaching \
+         keeps CAP_NET_ADMIN",
+    ),
+];
 
 pub(super) fn kernel(report: &mut Report) {
     let release = kernel::release();
