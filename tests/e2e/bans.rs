@@ -76,6 +76,13 @@ impl Setting {
         self.daemon.until(&what, || (self.metric(sample).ok()? == value).then_some(()))
     }
 
+    /// Waits for a line of the log that has all of these parts.
+    fn logs_line(&self, parts: &[&str]) -> Result<()> {
+        let has = |line: &str| parts.iter().all(|part| line.contains(part));
+        let found = || self.daemon.log().lines().any(has).then_some(());
+        self.daemon.until(&format!("{parts:?} in the log"), found)
+    }
+
     /// Packets with a verdict at XDP.
     fn packets(&self, verdict: &str) -> Result<u64> {
         let stats = self.daemon.stats()?;
@@ -123,6 +130,7 @@ fn who_forges_tokens_is_dropped_until_the_ban_is_removed() -> Result<()> {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert!(line.contains("mode=\"enforce\" dropped=true"), "{line}");
+    setting.logs_line(&["a ban met its first packet", BAD])?;
     setting.metric_is("gateway_bans_total{reason=\"token_signature\"}", 1)?;
     setting.metric_is("gateway_bans_active", 1)?;
     setting.metric_is("gateway_bans_enforced", 1)?;
@@ -302,6 +310,44 @@ fn pin(setting: &Setting, family: &str) -> String {
 }
 
 #[test]
+fn where_there_is_no_room_for_a_ban_the_log_and_the_metrics_say_so() -> Result<()> {
+    let setting = start(&["--bans", "enforce", "--ban-max-entries", "1"])?;
+    setting.forge(BAD, 5)?;
+    setting.banned(1)?;
+    setting.forge(GOOD, 5)?;
+    setting.metric_is("gateway_bans_withheld_total{why=\"no_room\"}", 1)?;
+    setting.logs_line(&["no room to ban a source", "--ban-max-entries", GOOD])?;
+    assert_eq!(setting.banned(1)?[0]["source"], BAD);
+    assert_eq!(setting.ask(GOOD, &token()?)?, 200);
+    Ok(())
+}
+
+#[test]
+fn bans_that_meet_too_large_a_share_of_the_packets_are_suspended() -> Result<()> {
+    let setting = start(&["--bans", "enforce", "--ban-max-share", "50"])?;
+    setting.bans(&["add", BAD])?;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&setting, &over));
+        let suspended = || -> Result<()> {
+            setting.logs_line(&["bans suspended", "--ban-max-share"])?;
+            setting.metric_is("gateway_bans_suspended", 1)?;
+            let list = setting.bans(&["list"])?;
+            anyhow::ensure!(list.contains("suspended"), "{list}");
+            // It is judged by its tokens, as without bans.
+            anyhow::ensure!(setting.ask(BAD, &token()?)? == 200);
+            Ok(())
+        };
+        let suspended = suspended();
+        over.store(true, Ordering::Relaxed);
+        flood.join().map_err(|_| anyhow::anyhow!("the flood panicked"))?.and(suspended)
+    })?;
+    assert!(setting.packets("banned_source")? >= 1_000, "dropped until then");
+    assert!(setting.packets("ban_audit")? > 0, "counted from then on");
+    Ok(())
+}
+
+#[test]
 fn the_command_line_says_what_is_wrong() -> Result<()> {
     let setting = start(&["--bans", "audit"])?;
     let own = ["add", "10.77.0.1"];
@@ -358,6 +404,8 @@ fn flood(setting: &Setting, over: &AtomicBool) -> Result<usize> {
         while !over.load(Ordering::Relaxed) {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.set_nonblocking(true)?;
+            // Its port is free again at once.
+            socket.set_linger(Some(std::time::Duration::ZERO))?;
             socket.bind(&std::net::SocketAddr::new(BAD.parse()?, 0).into())?;
             let connecting = socket.connect(&to.into());
             anyhow::ensure!(
@@ -423,10 +471,7 @@ fn a_flood_of_syns_is_cut_off_and_good_clients_get_through() -> Result<()> {
     let got_through = accepted()? - before - REQUESTS;
     assert!(got_through <= most, "{got_through} connections in {seconds} s, of {sent} SYNs");
     assert!(got_through < sent as u64 / 2, "{got_through} of {sent}");
-    let line = "more new connections than --syn-rate";
-    setting.daemon.until("the event", || {
-        setting.daemon.log().lines().any(|l| l.contains(line) && l.contains(BAD)).then_some(())
-    })?;
+    setting.logs_line(&["more new connections than --syn-rate", BAD])?;
     let audit = ["stats", "--audit", "--pin-directory", setting.daemon.pins()];
     shell::run(&binary()?, &audit).map(drop)
 }
