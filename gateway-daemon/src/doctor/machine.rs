@@ -72,7 +72,11 @@ pub(super) fn kernel(report: &mut Report) {
             "set net.core.bpf_jit_enable=1; interpreted, a packet costs several times as much",
         ),
         Ok(_) => report.good("JIT", "on"),
-        Err(_) => report.good("JIT", "not to be seen from this network namespace"),
+        Err(_) => report.note(
+            "JIT",
+            "not to be seen from this network namespace",
+            "look in the machine's own: `sysctl net.core.bpf_jit_enable` should not be 0",
+        ),
     }
     if let Some(reason) = bpf::missing_object() {
         report.fault(
