@@ -44,22 +44,23 @@ const INGRESS: &str = "type filter hook ingress device \"gw0\" priority filter;"
 const PREROUTING: &str = "type filter hook prerouting priority raw;";
 const INPUT: &str = "type filter hook input priority filter;";
 
+/// Where nftables is told to drop a flood, without naming an interface.
+const NFTABLES_RAW: &str = "nftables, prerouting raw";
+
 const ROWS: [(&str, Dropper); 8] = [
     ("making the packets", Dropper::Sender),
     ("generic XDP, least program", Dropper::Least(XdpPlace::Generic)),
     ("generic XDP, ban", Dropper::Ban(XdpPlace::Generic)),
     ("nftables, netdev ingress", Dropper::Nftables(INGRESS)),
-    ("nftables, prerouting raw", Dropper::Nftables(PREROUTING)),
+    (NFTABLES_RAW, Dropper::Nftables(PREROUTING)),
     ("nftables, input", Dropper::Nftables(INPUT)),
     ("native XDP on veth, least program", Dropper::Least(XdpPlace::Native)),
     ("native XDP on veth, ban", Dropper::Ban(XdpPlace::Native)),
 ];
 
 pub(crate) fn measure(rounds: usize) -> Value {
-    if Command::new("nft").arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("nftables is missing: `apt-get install nftables`");
-        return Value::Null;
-    }
+    let nft = Command::new("nft").arg("--version").stdout(Stdio::null()).status();
+    assert!(nft.is_ok(), "nftables is missing: `apt-get install nftables`");
     sandbox::enter();
     let peer = Peer::new();
     peer.cable();
@@ -74,9 +75,13 @@ pub(crate) fn measure(rounds: usize) -> Value {
     }
     let row = |(name, _): &(&str, Dropper)| {
         let (middle, lowest, highest) = spread(&figures[name]);
+        // Within each round first.
+        let pairs = figures[name].iter().zip(&figures[NFTABLES_RAW]);
+        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
         json!({
             "row": name, "packets_per_second": middle.round(), "min": lowest.round(),
             "max": highest.round(), "ns": short(1e9 / middle),
+            "ratio": short(spread(&ratios).0),
         })
     };
     json!({ "banned": BANS, "packets": PACKETS, "rows": ROWS.iter().map(row).collect::<Vec<_>>() })

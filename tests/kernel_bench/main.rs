@@ -1,16 +1,18 @@
-//! What the kernel half costs, and what it holds off. Prints JSON; progress goes to standard error.
+//! What the kernel half costs, and what it holds off: `cargo xtask bench packets`. Prints JSON, or writes it
+//! (`--into FILE`) and the tables of `docs/packets.md` (`--document FOLDER`).
 //!
 //! - `test-run`: nanoseconds a packet by `BPF_PROG_TEST_RUN`, as ratios to a program that only passes
 //!   packets, taken in turn within the same run.
 //! - `drop`: packets a second that are dropped by a ban, beside nftables dropping the same sources.
-//! - `flood`: requests of clients with good tokens while one address floods with SYNs. Takes the
-//!   daemon from `GATEWAY_DAEMON_BIN`.
+//! - `flood`: requests of clients with good tokens while one address floods with SYNs, or with
+//!   connections. Takes the daemon from `GATEWAY_DAEMON_BIN`.
 //!
 //! Nothing here is a test: a figure of a shared machine proves nothing by itself. Needs root; all of it
 //! happens in namespaces of its own.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at a surprise")]
 #![expect(clippy::disallowed_methods, reason = "time is what is measured")]
 
+mod document;
 mod drop;
 mod flood;
 #[expect(dead_code, reason = "the tests use all of it")]
@@ -23,9 +25,10 @@ mod sandbox;
 mod test_run;
 
 use std::env;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::num::NonZero;
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Measures, in so many rounds.
 type Measure = fn(usize) -> Value;
@@ -36,38 +39,73 @@ const SECTIONS: [(&str, Measure); 3] =
 /// Rounds, unless `--rounds N` says otherwise.
 const ROUNDS: usize = 9;
 
-fn main() {
-    let mut rounds = ROUNDS;
-    let mut wanted = Vec::new();
-    let mut words = env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--rounds" => rounds = words.next().and_then(|n| n.parse().ok()).expect("--rounds N"),
-            // Cargo says so to every benchmark.
-            "--bench" => {}
-            word => wanted.push(word.to_owned()),
+/// What the command line says.
+struct Words {
+    rounds: usize,
+    sections: Vec<String>,
+    into: Option<PathBuf>,
+    document: Option<PathBuf>,
+}
+
+impl Words {
+    fn read() -> Self {
+        let mut read = Self { rounds: ROUNDS, sections: vec![], into: None, document: None };
+        let mut words = env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut next = || words.next().expect("a value is missing");
+            match word.as_str() {
+                "--rounds" => read.rounds = next().parse().expect("--rounds N"),
+                "--into" => read.into = Some(next().into()),
+                "--document" => read.document = Some(next().into()),
+                // Cargo says so to every benchmark.
+                "--bench" => {}
+                _ => read.sections.push(word),
+            }
         }
+        read
     }
+}
+
+fn main() {
+    let words = Words::read();
     let known = |word: &String| SECTIONS.iter().any(|(name, _)| name == word);
-    if let Some(word) = wanted.iter().find(|word| !known(word)) {
+    if let Some(word) = words.sections.iter().find(|word| !known(word)) {
         eprintln!("{word} is none of {:?}", SECTIONS.map(|(name, _)| name));
         std::process::exit(2);
     }
-    let mut report = json!({
-        "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim(),
-        "cpus": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-        "unix_time": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-        "rounds": rounds,
-    });
+    let rounds = words.rounds;
+    let mut report = Map::new();
     for (name, measure) in SECTIONS {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+        if words.sections.is_empty() || words.sections.iter().any(|word| word == name) {
             eprintln!("{name}: {rounds} rounds");
             // A thread of its own: it moves into namespaces of its own.
             let measured = std::thread::spawn(move || measure(rounds)).join();
-            report[name] = measured.expect("the measurement broke off");
+            let mut measured = measured.expect("the measurement broke off");
+            measured["machine"] = machine(rounds);
+            report.insert(name.to_owned(), measured);
         }
     }
-    println!("{report:#}");
+    if let Some(docs) = &words.document {
+        document::write(docs, &report);
+    }
+    let report = serde_json::to_string_pretty(&Value::from(report)).expect("it is JSON");
+    match words.into {
+        Some(file) => std::fs::write(file, report + "\n").expect("the file can be written"),
+        None => println!("{report}"),
+    }
+}
+
+/// Where and when.
+fn machine(rounds: usize) -> Value {
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let names = |line: &str| Some(line.strip_prefix("model name")?.split_once(": ")?.1.to_owned());
+    json!({
+        "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim(),
+        "cpu": processors.lines().find_map(names),
+        "cpus": std::thread::available_parallelism().map_or(0, NonZero::get),
+        "date": sandbox::run("date -u +%F").trim(),
+        "rounds": rounds,
+    })
 }
 
 /// The middle of some figures, and their ends.

@@ -103,7 +103,7 @@ pub(crate) fn measure(rounds: usize) -> Value {
     };
     let head = std::iter::once(row(BASELINE, None));
     let rows = rows.iter().map(|(name, _, _, goal)| row(name, *goal));
-    head.chain(rows).collect()
+    json!({ "rows": head.chain(rows).collect::<Vec<_>>() })
 }
 
 /// With budgets, a source has enough for the whole run.

@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: what a request costs this gateway, and what it costs others.
 //!
 //! This installs the others, builds the daemon and the program that measures (`tests/bench/`), and
-//! becomes that program, as root. What is measured, and how, is in `docs/benchmarks.md`.
+//! becomes that program, as root. What is measured, and how, is in `docs/benchmarks.md`. What the kernel
+//! half costs is measured by another program, see `packets`.
 
+mod packets;
 mod peers;
 
 #[path = "../../tests/bench/src/options.rs"]
@@ -22,6 +24,11 @@ pub(crate) use options::Options;
 
 /// Sets up, builds, and becomes the program that measures; returns only if that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some((first, sections)) = options.scenarios.split_first()
+        && first == packets::NAME
+    {
+        return packets::run(options, sections);
+    }
     if !options.compare.is_empty() || options.report.is_some() {
         return read(options);
     }

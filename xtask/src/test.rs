@@ -161,7 +161,7 @@ fn run_suite(
 
 /// The variable by which cargo is told to start binaries of this machine's target through another
 /// program.
-fn runner_variable() -> String {
+pub(crate) fn runner_variable() -> String {
     let architecture = std::env::consts::ARCH.to_uppercase();
     format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER")
 }

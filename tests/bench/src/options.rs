@@ -7,7 +7,8 @@ use std::path::PathBuf;
 #[derive(clap::Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct Options {
-    /// Scenarios by name, such as S1 S3F; all of them if none is named, or `all` is
+    /// Scenarios by name, such as S1 S3F; all of them if none is named, or `all` is; `packets`, which may
+    /// be followed by test-run, drop or flood, is what the kernel half costs and holds off
     pub(crate) scenarios: Vec<String>,
     /// Gateways by name, such as nginx,ours; all of a scenario if none is named
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
