@@ -192,11 +192,11 @@ impl Authenticator {
     ) -> Option<Result<Arc<Accepted>, Failure>> {
         let rule = &self.rules[position];
         let mut first = None;
-        for found in place::find(&rule.places, view).iter().rev() {
+        // A line that two places of this rule read is a token of each.
+        let mut tokens = place::find(&rule.places, view);
+        tokens.retain(|found| !spent.holds(&rule.places[found.place], found.line));
+        for found in tokens.iter().rev() {
             let place = &rule.places[found.place];
-            if spent.holds(place, found.line) {
-                continue;
-            }
             let judge = |known: &mut _| rule.judge(position, &found.token, known, now);
             match cache.judge(self.id, &found.token, now, judge) {
                 Ok(accepted) => first = Some(accepted),

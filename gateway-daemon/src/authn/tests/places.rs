@@ -225,6 +225,16 @@ fn a_good_line_takes_no_bad_one_with_it() {
     }
 }
 
+#[test]
+fn a_line_is_a_token_of_each_place_that_reads_it() {
+    let mut own = rule_of("a");
+    own.places.headers = vec![header("x-a", ""), header("x-a", "v1:")];
+    let authenticator = compile(vec![own]);
+    let mut view = view("/", &[("x-a", &format!("v1:{}", of("a", "alice")))]);
+    let whole = "Jwt header is an invalid Base64url encoded";
+    assert_eq!(run(&authenticator, &mut view), Err(whole.to_owned()));
+}
+
 /// Of several refusals the last rule's is told, for what it is worth.
 #[test]
 fn the_last_refusal_is_told_unless_it_is_about_the_issuer() {
