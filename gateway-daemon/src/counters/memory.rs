@@ -40,12 +40,19 @@ impl Memory {
 
     /// Maps the arrays.
     pub fn regions(&self) -> Result<Regions, RegionError> {
-        Regions::open(|name| {
-            let file = ARRAYS.iter().position(|array| *array == name).map(|at| &self.0[at]);
-            let file = file.ok_or(RegionError::Memory(std::io::ErrorKind::NotFound.into()))?;
-            let words = mmap::words_of(file.as_fd()).map_err(RegionError::Memory)?;
-            Mapping::of_file(file.as_fd(), words).map_err(RegionError::Memory)
-        })
+        let regions = Regions::open(|name| {
+            let file = self.file(name)?;
+            let words = mmap::words_of(file).map_err(RegionError::Memory)?;
+            Mapping::of_file(file, words).map_err(RegionError::Memory)
+        })?;
+        let names = self.file(map::PATH_NAMES)?;
+        regions.set_nameless(mmap::is_unwritten(names).map_err(RegionError::Memory)?);
+        Ok(regions)
+    }
+
+    fn file(&self, name: &str) -> Result<BorrowedFd<'_>, RegionError> {
+        let file = ARRAYS.iter().position(|array| *array == name).map(|at| self.0[at].as_fd());
+        file.ok_or(RegionError::Memory(std::io::ErrorKind::NotFound.into()))
     }
 }
 
@@ -67,7 +74,7 @@ mod tests {
     use gateway_common::verdict::RequestVerdict;
 
     use super::*;
-    use crate::counters::Totals;
+    use crate::counters::{PathSlots, Totals};
 
     #[test]
     fn whoever_has_the_files_counts_in_the_same_rows() {
@@ -84,6 +91,19 @@ mod tests {
         drop(memory);
         assert_eq!(Totals::read(&first).requests().allowed, 2);
         assert_eq!(Totals::read(&first), Totals::read(&second));
+    }
+
+    #[test]
+    fn names_are_looked_for_in_files_that_were_written() {
+        let memory = Memory::new(1).unwrap();
+        let regions = memory.regions().unwrap();
+        assert!(regions.is_nameless());
+        let slots = |regions: Regions| PathSlots::new(regions).assign(&["/a".to_owned()]).slots;
+        let first = slots(regions.clone());
+        assert!(!regions.is_nameless());
+        let again = memory.regions().unwrap();
+        assert!(!again.is_nameless());
+        assert_eq!(slots(again), first);
     }
 
     #[test]

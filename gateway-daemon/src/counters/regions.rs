@@ -71,6 +71,8 @@ struct Arrays {
     workers: u32,
     cpus: u32,
     shared: AtomicBool,
+    /// Whether no path has a name.
+    nameless: AtomicBool,
 }
 
 impl Regions {
@@ -105,6 +107,7 @@ impl Regions {
             workers,
             cpus,
             shared: AtomicBool::new(false),
+            nameless: AtomicBool::new(false),
         })))
     }
 
@@ -121,6 +124,16 @@ impl Regions {
 
     pub(super) fn is_shared(&self) -> bool {
         self.0.shared.load(Relaxed)
+    }
+
+    /// Says whether no path has a name, so that nobody need look: looking at a page that was never
+    /// written takes memory for it.
+    pub(super) fn set_nameless(&self, nameless: bool) {
+        self.0.nameless.store(nameless, Relaxed);
+    }
+
+    pub(super) fn is_nameless(&self) -> bool {
+        self.0.nameless.load(Relaxed)
     }
 
     /// Nobody else writes any more: what rows beyond those of `workers` have open is lost.

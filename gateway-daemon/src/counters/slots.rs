@@ -44,7 +44,9 @@ pub struct PathSlots {
 impl PathSlots {
     /// Continues with the names that the arrays hold.
     pub fn new(regions: Regions) -> Self {
-        let table = Table::new(abi::MAX_PATHS, |slot| read_name(regions.path_name(slot)));
+        let nameless = regions.is_nameless();
+        let name = |slot| if nameless { None } else { read_name(regions.path_name(slot)) };
+        let table = Table::new(abi::MAX_PATHS, name);
         Self { regions, table }
     }
 
@@ -60,6 +62,7 @@ impl PathSlots {
             (0..regions.workers()).for_each(|w| retire(regions, PathSlot(slot), w));
             (0..regions.cpus()).for_each(|cpu| zero(regions.wire_row(PathSlot(slot), cpu)));
             write_name(regions.path_name(slot), name);
+            regions.set_nameless(false);
         });
         assignment.map(PathSlot)
     }

@@ -8,8 +8,10 @@ use std::slice;
 use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+    MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
+    memfd_create, seek,
 };
+use rustix::io::Errno;
 
 /// Memory that others (the kernel, other processes) may read and write while we do.
 ///
@@ -50,6 +52,15 @@ impl Mapping {
         // SAFETY: `base` is page-aligned and maps `words` words until drop; any bit pattern is a
         // valid AtomicU64, and all access to them, the kernel's too, is by whole aligned words.
         unsafe { slice::from_raw_parts(self.base.as_ptr(), self.words) }
+    }
+}
+
+/// Whether nothing was ever written to a file in memory.
+pub fn is_unwritten(file: BorrowedFd<'_>) -> io::Result<bool> {
+    match seek(file, SeekFrom::Data(0)) {
+        Ok(_) => Ok(false),
+        Err(Errno::NXIO) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 
