@@ -18,6 +18,7 @@ mod interfaces;
 mod jwks;
 mod kill;
 mod limits;
+mod memory;
 mod ports;
 mod privileges;
 mod reload;

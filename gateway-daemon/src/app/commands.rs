@@ -11,6 +11,7 @@ use crate::cli::Command;
 use crate::cli::generate::GenerateCommand;
 use crate::cli::tools::TokenCommand;
 use crate::counters::{self, Regions};
+use crate::sys::memory;
 use crate::{admin, control, doctor, telemetry, tools};
 
 /// Does what the command line says.
@@ -18,6 +19,9 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => {
             telemetry::start(&arguments.log)?;
+            if let Err(error) = memory::small_pages() {
+                tracing::warn!(%error, "memory comes in large pages: more of it is used");
+            }
             super::run(&arguments.settings())?;
         }
         Command::Check(arguments) => {

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpListener;
@@ -21,7 +22,12 @@ use crate::counters::{ConnectionEnd, Gauge, WorkerCounters};
 use crate::lifecycle::DrainGuard;
 use crate::settings::Limits;
 use crate::snapshot::{Snapshot, SnapshotReader};
+use crate::sys::memory;
 
+/// How often a worker looks whether many connections have ended.
+const GIVE_BACK: Duration = Duration::from_secs(2);
+/// So many are many.
+const WAVE: u32 = 64;
 /// Buffers that a worker keeps between messages.
 const KEPT_BUFFERS: usize = 64;
 /// The size of a buffer that a client's request is read into.
@@ -119,6 +125,8 @@ pub(super) struct Worker {
     leaving: Closed,
     draining: Closed,
     connections: Cell<u32>,
+    /// The most connections that were open since memory was last given back.
+    most: Cell<u32>,
     date: Cell<(u64, [u8; 29])>,
     /// Buffers that messages are gathered in, between messages.
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -288,6 +296,7 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         leaving: Closed::default(),
         draining: Closed::default(),
         connections: Cell::new(0),
+        most: Cell::new(0),
         date: Cell::new((0, [0; 29])),
         buffers: RefCell::default(),
         inputs: RefCell::default(),
@@ -307,6 +316,7 @@ async fn serve(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Worker
     let mut open: Vec<(ListenerKey, Rc<Closed>)> = Vec::new();
     tokio::task::spawn_local(super::access_log::flush_loop(worker.access_log.clone()));
     tokio::task::spawn_local(super::upstream::reap_loop(Rc::clone(worker)));
+    tokio::task::spawn_local(give_back_loop(Rc::clone(worker)));
     let last = loop {
         match commands.recv().await {
             Some(WorkerCommand::Listen { key, socket }) => match TcpListener::from_std(socket) {
@@ -329,6 +339,23 @@ async fn serve(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Worker
         stop.close();
     }
     worker.drain(last, commands).await;
+}
+
+/// Gives memory back to the kernel once most of many connections have ended.
+async fn give_back_loop(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(GIVE_BACK).await;
+        let open = worker.connections.get();
+        if is_wave_gone(worker.most.get(), open) {
+            worker.most.set(open);
+            memory::give_back();
+        }
+    }
+}
+
+/// Whether so many connections fewer are open than there were that their memory is worth a look.
+fn is_wave_gone(most: u32, open: u32) -> bool {
+    most.saturating_sub(open) >= WAVE && open <= most / 2
 }
 
 impl Worker {
@@ -360,14 +387,16 @@ impl Worker {
     /// Ends when no connection is open.
     async fn drained(&self) {
         while self.connections.get() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Counts an accepted connection, for the drain too. It ends when the value is dropped: as
     /// served, unless told otherwise.
     pub(super) fn connection_task(self: &Rc<Self>) -> ConnectionTask {
-        self.connections.set(self.connections.get() + 1);
+        let open = self.connections.get() + 1;
+        self.connections.set(open);
+        self.most.set(self.most.get().max(open));
         self.counters.connection_accepted();
         ConnectionTask { worker: Rc::clone(self), end: Cell::new(ConnectionEnd::Served) }
     }
@@ -390,5 +419,25 @@ impl Drop for ConnectionTask {
     fn drop(&mut self) {
         self.worker.counters.connection_closed(self.end.get());
         self.worker.connections.set(self.worker.connections.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_wave_gone;
+
+    #[test]
+    fn memory_is_given_back_when_most_of_many_connections_have_ended() {
+        let rows = [
+            ("none came", 0, 0, false),
+            ("few came and went", 63, 0, false),
+            ("many came and went", 64, 0, true),
+            ("half of many went", 1_000, 500, true),
+            ("less than half of many went", 1_000, 501, false),
+            ("as many as ever", 1_000, 1_000, false),
+        ];
+        for (name, most, open, expected) in rows {
+            assert_eq!(is_wave_gone(most, open), expected, "{name}");
+        }
     }
 }

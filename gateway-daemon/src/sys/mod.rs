@@ -7,6 +7,7 @@ pub mod caps;
 pub mod channel;
 pub mod kernel;
 pub mod link;
+pub mod memory;
 pub mod mmap;
 pub mod mount;
 mod netlink;

@@ -66,6 +66,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "route",
             "settings",
             "snapshot",
+            "sys::memory",
         ],
     ),
     // Time is an argument here; only its type is known, not who reads it.
@@ -76,7 +77,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("request", &["model"]),
     ("model", &[]),
     // The control path.
-    ("control", &["authn", "authz", "clock", "manifest", "model", "route", "snapshot"]),
+    (
+        "control",
+        &["authn", "authz", "clock", "manifest", "model", "route", "snapshot", "sys::memory"],
+    ),
     ("manifest", &[]),
     // The kernel edge, the counters, and who shows them.
     ("bpf", &["counters", "model", "sys"]),
