@@ -66,10 +66,13 @@ async fn connection(worker: Rc<Worker>, task: ConnectionTask, stream: TcpStream,
         }
         Protocol::Https => {
             task.ends(ConnectionEnd::HandshakeFailed);
-            let Some(session) = tls::shake(&worker, &accepted).await else { return };
+            // Boxed in the same breath: a session that stands here has a place in every task.
+            let session = tls::shake(&worker, &accepted).await;
+            let session =
+                session.map(|session| (Stream::Tls(Box::new(session.stream)), session.h2));
+            let Some((stream, h2)) = session else { return };
             task.ends(ConnectionEnd::Served);
-            let stream = Stream::Tls(Box::new(session.stream));
-            stage::serve_tls(&worker, stream, &accepted.connection, session.h2).await;
+            stage::serve_tls(&worker, stream, &accepted.connection, h2).await;
         }
     }
 }

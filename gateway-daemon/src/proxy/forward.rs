@@ -1,6 +1,6 @@
 //! Stage 8: takes the `Permit`; hop-by-hop and forwarding headers, upstream exchange.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(super) async fn forward(
     let head = upstream_head(permit, view, &conn.meta(), conn.peer(), upstream.protocol);
     let request = upstream_request(head, upstream.protocol, body);
     let limits = worker.limits();
-    let exchange = upstream::exchange(worker, upstream, request);
+    let exchange = pin!(upstream::exchange(worker, upstream, request));
     let answered = within(limits.upstream_timeout, &record.upload(), exchange).await;
     let (response, endpoint) = match answered {
         Ok(answered) => answered,
@@ -85,9 +85,9 @@ pub(super) fn upstream_head(
 async fn within<T>(
     timeout: Duration,
     upload: &Upload,
-    exchange: impl Future<Output = Result<T, Reason>>,
+    // Pinned by the caller: passed by value it would stand in the task twice.
+    mut exchange: Pin<&mut impl Future<Output = Result<T, Reason>>>,
 ) -> Result<T, Reason> {
-    let mut exchange = pin!(exchange);
     loop {
         let moved = upload.last.get();
         let deadline = tokio::time::Instant::from_std(moved + timeout);
