@@ -106,9 +106,11 @@ impl SnapshotWriter {
         Self(Arc::new(ArcSwap::from_pointee(first)))
     }
 
-    /// Replaces the snapshot; requests under way keep theirs.
-    pub fn publish(&self, next: Snapshot) {
-        self.0.store(Arc::new(next));
+    /// Replaces the snapshot; requests under way keep theirs. Gives the old one back: whoever lets go
+    /// of it last has all of it to free, and that should not be a worker.
+    #[must_use = "keep it until nobody else does"]
+    pub fn publish(&self, next: Snapshot) -> Arc<Snapshot> {
+        self.0.swap(Arc::new(next))
     }
 
     /// The current snapshot, for observers.

@@ -36,7 +36,8 @@ pub use publish::{ListenAddress, SlotAssigner};
 
 use crate::authz::ShadowLedger;
 use crate::clock;
-use crate::snapshot::{ReloadStatus, SnapshotWriter};
+use crate::snapshot::{ReloadStatus, Snapshot, SnapshotWriter};
+use crate::sys::memory;
 use certs::TlsBuilder;
 use jwks::{KeyPlan, Keys};
 use publish::Compiled;
@@ -117,6 +118,8 @@ pub struct Control {
     writer: SnapshotWriter,
     status: Arc<ReloadStatus>,
     shadow: Arc<ShadowLedger>,
+    /// Snapshots that were replaced and that a request or a worker may still have.
+    replaced: Vec<Arc<Snapshot>>,
 }
 
 /// Reads and translates; what is wrong is in the report.
@@ -185,6 +188,7 @@ impl Prepared {
             slots,
             status,
             shadow,
+            replaced: Vec::new(),
         }
     }
 }
@@ -213,10 +217,11 @@ impl Control {
 
     /// Waits until every source of keys has some, or has been asked in vain, at most so long: who
     /// takes over from a daemon that has keys should not refuse tokens for want of them.
-    pub fn await_keys(&self, triggers: &Receiver<Trigger>, patience: Duration) {
+    pub fn await_keys(&mut self, triggers: &Receiver<Trigger>, patience: Duration) {
         let end = clock::monotonic() + patience;
+        let writer = self.writer.clone();
         let wanting = || {
-            let feeds = &self.writer.current().feeds;
+            let feeds = &writer.current().feeds;
             feeds.iter().any(|feed| feed.fetched_at().is_none() && feed.last().is_none())
         };
         while wanting() && clock::monotonic() < end {
@@ -232,6 +237,7 @@ impl Control {
     pub fn run(&mut self, ports: &mut dyn Ports, triggers: &Receiver<Trigger>) {
         let mut pause = POLL;
         loop {
+            self.free_replaced();
             match triggers.recv_timeout(pause) {
                 Ok(Trigger::Reload) => {
                     tracing::info!("reload asked for");
@@ -250,6 +256,15 @@ impl Control {
                     }
                 }
             }
+        }
+    }
+
+    /// Frees the snapshots that nobody else has any more, and gives their memory back.
+    fn free_replaced(&mut self) {
+        let before = self.replaced.len();
+        self.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        if self.replaced.len() < before {
+            memory::give_back();
         }
     }
 
@@ -285,11 +300,11 @@ impl Control {
     }
 
     /// Publishes what changed keys change. Everything else stays, files are not read.
-    fn renew_keys(&self) {
+    fn renew_keys(&mut self) {
         let Some(authenticators) = self.keys.renewed() else { return };
         let next = self.writer.current().with_authenticators(authenticators);
         let generation = next.generation;
-        self.writer.publish(next);
+        self.replaced.push(self.writer.publish(next));
         tracing::info!(generation, "keys published");
     }
 
@@ -315,7 +330,7 @@ impl Control {
         let generation = last.generation + 1;
         let next = compiled.snapshot(generation, &mut self.slots);
         let tallies = next.shadow_tallies();
-        self.writer.publish(next);
+        self.replaced.push(self.writer.publish(next));
         self.shadow.follow(tallies);
         self.keys.adopt(plan);
         if !closed.is_empty() {
