@@ -229,10 +229,12 @@ fn a_good_line_takes_no_bad_one_with_it() {
 fn a_line_is_a_token_of_each_place_that_reads_it() {
     let mut own = rule_of("a");
     own.places.headers = vec![header("x-a", ""), header("x-a", "v1:")];
-    let authenticator = compile(vec![own]);
-    let mut view = view("/", &[("x-a", &format!("v1:{}", of("a", "alice")))]);
-    let whole = "Jwt header is an invalid Base64url encoded";
-    assert_eq!(run(&authenticator, &mut view), Err(whole.to_owned()));
+    let line = format!("v1:{}", of("a", "alice"));
+    for rules in [vec![own.clone()], vec![own, rule_of("b")]] {
+        let mut view = view("/", &[("x-a", &line)]);
+        let whole = "Jwt header is an invalid Base64url encoded";
+        assert_eq!(run(&compile(rules), &mut view), Err(whole.to_owned()));
+    }
 }
 
 /// Of several refusals the last rule's is told, for what it is worth.
