@@ -249,6 +249,11 @@ fn loopback_own_and_trusted_sources_are_never_banned() -> Result<()> {
     setting.metric_is(STRIKES, 12)?;
     setting.forge(GOOD, 5)?;
     assert_eq!(setting.banned(1)?[0]["source"], GOOD);
+    // Nor by hand, with the words of `run` or without.
+    let output = shell::output(&binary()?, &setting.words(&["add", "10.78.0.9"]))?;
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("--trusted-source"), "{error}");
+    assert_eq!(setting.banned(1)?[0]["source"], GOOD);
     Ok(())
 }
 

@@ -55,6 +55,12 @@ fn add(arguments: &AddBanArgs) -> Result<()> {
         bail!("{source} holds {address}, which is the node's own and never banned");
     }
     let mut maps = BanMaps::open(&arguments.pin.pin_directory)?;
+    if exempt(source, &maps.trusted()?) {
+        bail!(
+            "{source} is a --trusted-source of the daemon, which is never banned; to drop it \
+             nevertheless, use `run --deny-source`"
+        );
+    }
     let since = clock::since_boot();
     let duration = u64::try_from(arguments.duration.as_nanos()).unwrap_or(u64::MAX);
     let expires = since.saturating_add(duration);

@@ -1,9 +1,11 @@
 //! The maps of bans and of earned trust, open for writing: by the daemon, and by `gateway-daemon bans`
 //! beside it or without it.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use aya::Pod;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use gateway_common::abi::map;
 use gateway_common::bans::{Ban, BanMode, GuardSettings, SourceV4, SourceV6};
@@ -12,6 +14,7 @@ use gateway_common::budget::Earned;
 use super::error::errno;
 use super::{BpfError, pins};
 use crate::model::ban::{BanModes, Rate, Source, SynBudget};
+use crate::model::policy::Cidr;
 
 /// The open maps of bans. Everything here works without privilege.
 pub struct BanMaps {
@@ -19,6 +22,8 @@ pub struct BanMaps {
     v6: HashMap<MapData, SourceV6, Ban>,
     earned_v4: HashMap<MapData, SourceV4, Earned>,
     earned_v6: HashMap<MapData, SourceV6, Earned>,
+    trusted_v4: LpmTrie<MapData, [u8; 4], u32>,
+    trusted_v6: LpmTrie<MapData, [u8; 16], u32>,
     settings: Array<MapData, GuardSettings>,
 }
 
@@ -30,6 +35,8 @@ impl BanMaps {
             v6: typed(directory, map::BANNED_SOURCES_V6, Map::HashMap)?,
             earned_v4: typed(directory, map::EARNED_SOURCES_V4, Map::LruHashMap)?,
             earned_v6: typed(directory, map::EARNED_SOURCES_V6, Map::LruHashMap)?,
+            trusted_v4: typed(directory, map::TRUSTED_SOURCES_V4, Map::LpmTrie)?,
+            trusted_v6: typed(directory, map::TRUSTED_SOURCES_V6, Map::LpmTrie)?,
             settings: typed(directory, map::GUARD_SETTINGS, Map::Array)?,
         })
     }
@@ -125,6 +132,13 @@ impl BanMaps {
         }
     }
 
+    /// Sources that the daemon trusts (`--trusted-source`), loopback among them.
+    pub fn trusted(&self) -> Result<Vec<Cidr>, BpfError> {
+        let mut all = blocks(map::TRUSTED_SOURCES_V4, &self.trusted_v4)?;
+        all.extend(blocks(map::TRUSTED_SOURCES_V6, &self.trusted_v6)?);
+        Ok(all)
+    }
+
     /// Every ban, also those that are over, by source.
     pub fn list(&self) -> Result<Vec<(Source, Ban)>, BpfError> {
         let v4 = entries(map::BANNED_SOURCES_V4, &self.v4)?;
@@ -164,6 +178,19 @@ fn entries<K: Pod>(
         }
     }
     Ok(all)
+}
+
+/// Every block of a trie.
+fn blocks<K: Pod + Into<IpAddr>>(
+    name: &'static str,
+    trie: &LpmTrie<MapData, K, u32>,
+) -> Result<Vec<Cidr>, BpfError> {
+    let block = |key: Result<Key<K>, MapError>| {
+        let key = key.map_err(|error| BpfError::map("read", name, error))?;
+        let prefix = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+        Ok(Cidr::block(key.data().into(), prefix))
+    };
+    trie.keys().map(block).collect()
 }
 
 fn is_absent(error: &MapError) -> bool {

@@ -135,6 +135,12 @@ impl Cidr {
         Ok(Self { address, prefix })
     }
 
+    /// The block of addresses that share so many first bits with this one.
+    pub fn block(address: std::net::IpAddr, prefix: u8) -> Self {
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix: prefix.min(widest) }
+    }
+
     /// The address, host bits as configured.
     pub fn address(self) -> std::net::IpAddr {
         self.address
