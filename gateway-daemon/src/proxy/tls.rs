@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -24,12 +26,15 @@ pub(super) struct Session {
 /// `ServerConfig`, which `control/certs.rs` made.
 pub(super) async fn shake(worker: &Rc<Worker>, accepted: &Accepted) -> Option<Session> {
     let config = accepted.port.tls.as_ref().map(Arc::clone)?;
+    // Tickets, which follow the handshake, leave with the first answer.
+    accepted.socket.hold(true);
     let handshake = TlsAcceptor::from(config).accept(accepted.socket.clone());
     let timeout = worker.limits().handshake_timeout;
     let stream = match tokio::time::timeout(timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             debug!(client = %accepted.connection.meta().peer, %error, "TLS handshake failed");
+            tell(accepted).await;
             return None;
         }
         Err(_) => {
@@ -37,10 +42,21 @@ pub(super) async fn shake(worker: &Rc<Worker>, accepted: &Accepted) -> Option<Se
             return None;
         }
     };
-    let (_, session) = stream.get_ref();
+    let (socket, session) = stream.get_ref();
+    socket.hold(false);
     let h2 = session.alpn_protocol() == Some(b"h2");
     let sni = session.server_name().map(|name| name.to_ascii_lowercase().into());
     accepted.connection.set_sni(sni);
     accepted.connection.touch();
     Some(Session { stream, h2 })
+}
+
+/// Sends the alert that a failed handshake left behind.
+async fn tell(accepted: &Accepted) {
+    let mut socket = accepted.socket.clone();
+    socket.hold(false);
+    let told = tokio::time::timeout(Duration::from_secs(1), socket.flush()).await;
+    if !matches!(told, Ok(Ok(()))) {
+        debug!(client = %accepted.connection.meta().peer, "client did not take the alert");
+    }
 }

@@ -55,9 +55,7 @@ impl Connection {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < FIRST_READ / 2 {
-            self.input.reserve(self.read_size.0);
-        }
+        self.read_size.make_room(&mut self.input);
         let room = self.input.capacity() - self.input.len();
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
         self.read_size.learn(read, room);

@@ -10,6 +10,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::AsyncWrite;
 
+use crate::proxy::stream::TLS_PIECE;
+
 /// Bodies up to this size are copied behind their head: one plain write instead of a vectored one,
 /// and one TLS record.
 const COPIED: usize = 8 << 10;
@@ -173,7 +175,10 @@ impl Gather {
         }
         let tail: &'static [u8] = if chunked { b"\r\n" } else { b"" };
         if data.len() <= COPIED {
-            self.copied.extend_from_slice(&data);
+            // Piece by piece: see `TLS_PIECE`.
+            for piece in data.chunks(TLS_PIECE) {
+                self.copied.extend_from_slice(piece);
+            }
             self.copied.extend_from_slice(tail);
         } else {
             self.data = data;

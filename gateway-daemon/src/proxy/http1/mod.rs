@@ -16,6 +16,8 @@ mod tests;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use bytes::BytesMut;
+
 use super::worker::INPUT_BYTES;
 
 /// What the first buffer of a read holds; a read that fills it doubles the next.
@@ -51,6 +53,19 @@ impl Default for ReadSize {
 }
 
 impl ReadSize {
+    /// Makes room for a read, if there is none to speak of.
+    fn make_room(self, input: &mut BytesMut) {
+        if input.capacity() - input.len() >= FIRST_READ / 4 {
+            return;
+        }
+        if !input.is_empty() {
+            input.reserve(self.0);
+        } else if !input.try_reclaim(self.0) {
+            // Growing it would copy what nobody reads any more.
+            *input = BytesMut::with_capacity(self.0);
+        }
+    }
+
     /// Learns from a read of `bytes` into a buffer that had room for `room`.
     fn learn(&mut self, bytes: usize, room: usize) {
         if bytes == room {

@@ -22,7 +22,7 @@ use tracing::debug;
 use super::decode::{Broken, Decoded, Decoder, Length};
 use super::encode::{self, Framing, Gather};
 use super::head::{self, Asked, RequestHead, Scan};
-use super::{FIRST_READ, ReadSize, after_others};
+use super::{ReadSize, after_others};
 use crate::model::reason::Reason;
 use crate::proxy::accept::Connection;
 use crate::proxy::body::{Broke, Incoming, ResponseBody};
@@ -67,7 +67,7 @@ pub(in crate::proxy) async fn serve(
     };
     match close {
         Close::Broken => {}
-        Close::Clean => io.shut_down().await,
+        Close::Clean => io.close().await,
         Close::Lingering => {
             io.shut_down().await;
             io.linger().await;
@@ -158,7 +158,8 @@ async fn respond(
         (true, true) => Some("keep-alive"),
         (true, false) => None,
     };
-    let mut writer = Writer { gather: Gather::reusing(worker.take_buffer()), framing, asked };
+    let gather = Gather::reusing(worker.take_buffer());
+    let mut writer = Writer { gather, framing, asked, closes: !keep };
     let date = (!head.headers.contains_key(DATE)).then(|| worker.date());
     let date = date.as_ref().map(<[u8; 29]>::as_slice);
     let out = writer.gather.head();
@@ -195,6 +196,8 @@ struct Writer {
     gather: Gather,
     framing: Framing,
     asked: Asked,
+    /// The connection ends with this response.
+    closes: bool,
 }
 
 impl Writer {
@@ -220,6 +223,9 @@ impl Writer {
                 ready!(io.poll_flush(cx))?;
                 ready!(io.poll_gone(cx));
                 return Poll::Ready(Err(Broke::Short));
+            }
+            if ended && self.closes {
+                io.stream.borrow().hold_for_close();
             }
             match io.poll_write(cx, &mut self.gather) {
                 Poll::Ready(result) => result?,
@@ -316,9 +322,7 @@ impl Io {
         if input.capacity() == 0 {
             *input = self.worker.take_input();
         }
-        if input.capacity() - input.len() < FIRST_READ / 4 {
-            input.reserve(read_size.0);
-        }
+        read_size.make_room(&mut input);
         let room = input.capacity() - input.len();
         let mut stream = self.stream.borrow_mut();
         let read = ready!(pin!(stream.read_buf(&mut *input)).poll(cx))?;
@@ -422,6 +426,13 @@ impl Io {
             return;
         }
         while let Ok(Decoded::Data(_) | Decoded::Trailers(_)) = body.decode(&mut input) {}
+    }
+
+    /// Ends TLS; for a stream in clear there is nothing to do that closing it does not do.
+    async fn close(&self) {
+        if matches!(*self.stream.borrow(), Stream::Tls(_)) {
+            self.shut_down().await;
+        }
     }
 
     async fn shut_down(&self) {
