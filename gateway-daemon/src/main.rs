@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use gateway_daemon::app;
 use gateway_daemon::cli::Cli;
+use gateway_daemon::sys::allocator::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     match app::dispatch(Cli::parse().command) {

@@ -42,7 +42,7 @@ pub(super) async fn forward(
         Err(reason) => return Err(record.unanswered(reason)),
     };
     record.note(|facts| facts.forwarded = Some(clock::monotonic()));
-    let head = upstream_head(permit, view, &conn.meta(), conn.peer(), upstream.protocol);
+    let head = upstream_head(permit, *view, &conn.meta(), conn.peer(), upstream.protocol);
     let request = upstream_request(head, upstream.protocol, body);
     let limits = worker.limits();
     let exchange = pin!(upstream::exchange(worker, upstream, request));

@@ -191,11 +191,11 @@ pub(super) fn read(
     worker: &Worker,
     conn: &ConnMeta,
     request: Request<Incoming>,
-) -> Result<(RequestView, Incoming), Rejection> {
+) -> Result<(Box<RequestView>, Incoming), Rejection> {
     let (parts, body) = request.into_parts();
     if parts.headers.len() > worker.limits().max_headers as usize {
         return Err(Rejection::from(Reason::HeadTooLarge));
     }
     let view = RequestView::read(parts, conn)?;
-    Ok((view, body))
+    Ok((Box::new(view), body))
 }

@@ -21,7 +21,8 @@ use crate::snapshot::{Gateway, Snapshot};
 
 /// A request that knows where it belongs.
 pub(super) struct Routed {
-    pub(super) view: RequestView,
+    /// In a box: it is handed on by every stage.
+    pub(super) view: Box<RequestView>,
     pub(super) place: Place,
 }
 
@@ -116,7 +117,7 @@ impl std::fmt::Debug for Reserved {
 pub(super) fn route(
     snapshot: Arc<Snapshot>,
     conn: &ConnMeta,
-    view: RequestView,
+    view: Box<RequestView>,
     record: &mut RequestRecord,
 ) -> Result<Routed, Rejection> {
     let place = Place::find(snapshot, conn, &view)?;

@@ -296,7 +296,10 @@ impl Pool {
 
 /// Reaps idle upstream connections from time to time.
 pub(super) async fn reap_loop(worker: Rc<Worker>) {
-    let period = (worker.pool().idle_timeout / 4).max(Duration::from_millis(100));
+    // At least once a second also because a timer that is nearer than all others wakes the runtime's
+    // driver by a system call: timeouts of requests are never nearer than this one.
+    let period = worker.pool().idle_timeout / 4;
+    let period = period.clamp(Duration::from_millis(100), Duration::from_secs(1));
     loop {
         tokio::time::sleep(period).await;
         worker.pool().reap();

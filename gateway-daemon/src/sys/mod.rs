@@ -3,6 +3,7 @@
 //! Must not know: maps by name, requests, configuration.
 
 pub mod addresses;
+pub mod allocator;
 pub mod caps;
 pub mod channel;
 pub mod kernel;

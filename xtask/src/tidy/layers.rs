@@ -9,7 +9,7 @@ const SOURCES: &str = "gateway-daemon/src/";
 /// Each module of the daemon, and the modules (or single items of them) that it may name besides
 /// itself.
 const EDGES: &[(&str, &[&str])] = &[
-    ("main", &["app", "cli"]),
+    ("main", &["app", "cli", "sys::allocator"]),
     ("lib", &[]),
     (
         "app",
@@ -66,6 +66,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "route",
             "settings",
             "snapshot",
+            "sys::allocator",
             "sys::memory",
         ],
     ),

@@ -55,9 +55,13 @@ impl Connection {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read_size.make_room(&mut self.input);
+        self.read_size.make_room(&mut self.input, FIRST_READ / 2);
         let room = self.input.capacity() - self.input.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
+        let Poll::Ready(read) = pin!(self.stream.read_buf(&mut self.input)).poll(cx) else {
+            self.read_size.release(&mut self.input);
+            return Poll::Pending;
+        };
+        let read = read?;
         self.read_size.learn(read, room);
         Poll::Ready(Ok(read))
     }

@@ -14,16 +14,16 @@ pub(super) mod server;
 mod tests;
 
 use std::future::poll_fn;
+use std::mem;
 use std::task::Poll;
 
 use bytes::BytesMut;
 
 use super::worker::INPUT_BYTES;
+use crate::sys::allocator::BULK_BYTES;
 
-/// What the first buffer of a read holds; a read that fills it doubles the next.
+/// What the first buffer of a read holds; one that a read filled is followed by one for bulk.
 const FIRST_READ: usize = INPUT_BYTES;
-/// The largest buffer of a read.
-const MOST_READ: usize = 256 << 10;
 
 /// Lets every task that is ready now run first.
 ///
@@ -33,7 +33,7 @@ const MOST_READ: usize = 256 << 10;
 async fn after_others() {
     let mut waited = false;
     poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
+        if mem::replace(&mut waited, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -42,34 +42,50 @@ async fn after_others() {
     .await;
 }
 
-/// How much to read at once: more while the peer fills it, and little again for the next message.
-#[derive(Clone, Copy, Debug)]
-struct ReadSize(usize);
-
-impl Default for ReadSize {
-    fn default() -> Self {
-        Self(FIRST_READ)
-    }
+/// How much to read at once: more once the peer has filled a buffer, and little again for the next
+/// message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ReadSize {
+    #[default]
+    First,
+    Bulk,
 }
 
 impl ReadSize {
-    /// Makes room for a read, if there is none to speak of.
-    fn make_room(self, input: &mut BytesMut) {
-        if input.capacity() - input.len() >= FIRST_READ / 4 {
-            return;
-        }
+    /// Makes room for a read, if there is less than `least`.
+    fn make_room(self, input: &mut BytesMut, least: usize) {
         if !input.is_empty() {
-            input.reserve(self.0);
-        } else if !input.try_reclaim(self.0) {
-            // Growing it would copy what nobody reads any more.
-            *input = BytesMut::with_capacity(self.0);
+            if input.capacity() - input.len() < least {
+                input.reserve(self.bytes());
+            }
+        } else if self == Self::Bulk
+            || !(input.capacity() >= least || input.try_reclaim(FIRST_READ))
+        {
+            // Growing it would copy what nobody reads any more. For bulk there is a buffer that another
+            // connection just gave back: its bytes are in the CPU's cache.
+            drop(mem::take(input));
+            *input = BytesMut::with_capacity(self.bytes());
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::First => FIRST_READ,
+            Self::Bulk => BULK_BYTES,
         }
     }
 
     /// Learns from a read of `bytes` into a buffer that had room for `room`.
     fn learn(&mut self, bytes: usize, room: usize) {
         if bytes == room {
-            self.0 = (self.0 * 2).min(MOST_READ);
+            *self = Self::Bulk;
+        }
+    }
+
+    /// Lets go of a buffer for bulk that has nothing to hold yet.
+    fn release(self, input: &mut BytesMut) {
+        if self == Self::Bulk && input.is_empty() {
+            drop(mem::take(input));
         }
     }
 }

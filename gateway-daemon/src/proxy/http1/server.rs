@@ -22,7 +22,7 @@ use tracing::debug;
 use super::decode::{Broken, Decoded, Decoder, Length};
 use super::encode::{self, Framing, Gather};
 use super::head::{self, Asked, RequestHead, Scan};
-use super::{ReadSize, after_others};
+use super::{FIRST_READ, ReadSize, after_others};
 use crate::model::reason::Reason;
 use crate::proxy::accept::Connection;
 use crate::proxy::body::{Broke, Incoming, ResponseBody};
@@ -322,10 +322,14 @@ impl Io {
         if input.capacity() == 0 {
             *input = self.worker.take_input();
         }
-        read_size.make_room(&mut input);
+        read_size.make_room(&mut input, FIRST_READ / 4);
         let room = input.capacity() - input.len();
         let mut stream = self.stream.borrow_mut();
-        let read = ready!(pin!(stream.read_buf(&mut *input)).poll(cx))?;
+        let Poll::Ready(read) = pin!(stream.read_buf(&mut *input)).poll(cx) else {
+            read_size.release(&mut input);
+            return Poll::Pending;
+        };
+        let read = read?;
         read_size.learn(read, room);
         self.read_size.set(read_size);
         self.conn.touch();
