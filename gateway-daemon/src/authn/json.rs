@@ -14,12 +14,17 @@ const MAX_DEPTH: usize = 100;
 /// Members up to which searching beats hashing.
 const FEW: usize = 16;
 
-/// Reads one JSON object and nothing else.
+/// Reads one JSON object and nothing else. For protobuf, which Envoy reads with, `null` is one
+/// without members.
 pub(super) fn object(text: &[u8]) -> Option<Claim> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Value { depth: 0 }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
-    matches!(value, Claim::Object(_)).then_some(value)
+    match value {
+        Claim::Object(_) => Some(value),
+        Claim::Null => Some(Claim::Object(Vec::new())),
+        _ => None,
+    }
 }
 
 /// Reads one value, `depth` levels down.
@@ -124,8 +129,9 @@ mod tests {
             let members: Vec<_> = (0..40).map(|at| format!("\"m{at}\":{at}")).collect();
             format!("{{{},\"{name}\":1}}", members.join(",")).into_bytes()
         };
-        let rows: [(&str, Vec<u8>, bool); 26] = [
+        let rows: [(&str, Vec<u8>, bool); 27] = [
             ("empty object", b"{}".to_vec(), true),
+            ("null", b" null ".to_vec(), true),
             ("white space around", b" {} \n".to_vec(), true),
             ("nested", br#"{"a":[{"b":null}]}"#.to_vec(), true),
             ("same name at two levels", br#"{"a":{"a":1}}"#.to_vec(), true),

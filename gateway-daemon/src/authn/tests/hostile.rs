@@ -265,6 +265,16 @@ fn shapes_that_are_no_token_are_refused_before_anything_else() {
             "Jwt payload is an invalid Base64url encoded",
         ),
         ("large and no JSON", big, "Jwt payload is an invalid JSON"),
+        (
+            "null for a header",
+            format!("{}.{payload}.{signature}", base64("null")),
+            "Jwt header [alg] field is required and must be a string",
+        ),
+        (
+            "null for a payload",
+            format!("{header}.{}.{signature}", base64("null")),
+            "Jwt issuer is not configured",
+        ),
         ("general JSON serialisation", "{\"payload\":\"\"}".to_owned(), FORM),
     ];
     for (name, token, text) in rows {
