@@ -104,7 +104,8 @@ async fn requests(worker: &Rc<Worker>, conn: &Rc<Connection>, io: &Rc<Io>) -> Cl
         let record = RequestRecord::open(worker, conn);
         let request = request.map(|()| io.begin(length, expects_continue));
         let response = {
-            let mut answer = pin!(crate::proxy::answer(worker, conn, request, record));
+            // Boxed, for a connection between requests to be small; the same few blocks serve all.
+            let mut answer = Box::pin(crate::proxy::answer(worker, conn, request, record));
             poll_fn(|cx| match answer.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
                 Poll::Pending => io.poll_gone(cx).map(|()| None),
