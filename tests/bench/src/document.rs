@@ -20,7 +20,7 @@ const RESULTS: &str = "benchmarks.json";
 const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --document` -->\n";
 const PROFILES: &str = "performance.md";
 const PROFILES_BEGIN: &str =
-    "<!-- figures: written by `cargo xtask bench --profile S1 S2 S7 S9 --document` -->\n";
+    "<!-- figures: written by `cargo xtask bench profile S1 S2 S7 S9 --document` -->\n";
 const END: &str = "<!-- end of figures -->\n";
 /// Gateways in the order of the columns.
 const COLUMNS: [&str; 9] = [

@@ -135,7 +135,7 @@ fn main() -> ExitCode {
 /// Starts over in namespaces of its own.
 fn begin(arguments: &RunArgs, words: Vec<OsString>) -> Result<ExitCode> {
     // What cannot be measured is said before anything is started.
-    run::chosen(&arguments.options)?;
+    run::chosen(&profile::without_word(&arguments.options).unwrap_or(arguments.options.clone()))?;
     let mut inside = vec![OsString::from("inside")];
     inside.extend(words.into_iter().skip(2));
     keeper::keep(&inside)
@@ -147,7 +147,7 @@ fn inside(arguments: RunArgs) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     // Gateways have folders of their own, and take paths from there.
     let folder = folder.canonicalize().with_context(|| folder.display().to_string())?;
-    if options.profile {
+    if let Some(options) = profile::without_word(&options) {
         return profile::run(&options, programs, &folder);
     }
     let into = options.into.clone().unwrap_or_else(|| run::default_file(&folder));

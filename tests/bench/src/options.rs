@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 /// Which scenarios, and how long.
 #[derive(clap::Args, Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct Options {
-    /// Scenarios by name, such as S1 S3F; all of them if none is named, or `all` is; `packets`, which may
-    /// be followed by test-run, drop or flood, is what the kernel half costs and holds off
+    /// Scenarios by name, such as S1 S3F; all of them if none is named, or `all` is. `profile` before them
+    /// tells where the time of this project goes in each. `packets`, which may be followed by test-run,
+    /// drop or flood, is what the kernel half costs and holds off
     pub(crate) scenarios: Vec<String>,
     /// Gateways by name, such as nginx,ours; all of a scenario if none is named
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -37,9 +37,6 @@ pub(crate) struct Options {
     /// Write tables and picture into docs/ as well; scenarios that are not measured keep theirs
     #[arg(long, conflicts_with_all = ["peers", "quick", "twice"])]
     pub(crate) document: bool,
-    /// Compare nothing; tell where the time of this project goes in scenarios that are about requests
-    #[arg(long, conflicts_with_all = ["peers", "quick", "twice", "into"])]
-    pub(crate) profile: bool,
     /// Measure nothing; take the results of a file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "into"])]
     pub(crate) report: Option<PathBuf>,

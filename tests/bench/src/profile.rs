@@ -31,6 +31,7 @@ const MEASURED: u64 = 3_000;
 const SAMPLED: u64 = 4_000;
 
 /// A group of samples: its name, and what is in the name of a function. The first that fits counts.
+#[derive(Clone, Copy)]
 struct Group {
     name: &'static str,
     parts: &'static [&'static str],
@@ -64,9 +65,14 @@ const KERNEL: [Group; 11] = [
     group("kernel: entry, exit, other", &[""]),
 ];
 
+const CRYPTO: &str = "cryptography (aws-lc)";
+const ALLOCATOR: Group = group(
+    "allocator",
+    &["mi_", "mimalloc", "malloc", "free", "calloc", "__rust_alloc", "__rust_dealloc"],
+);
+
 /// What the program does, by the name of the function.
-const PROGRAM: [Group; 13] = [
-    group("cryptography (aws-lc)", &["aws_lc"]),
+const PROGRAM: [Group; 12] = [
     group("TLS (rustls)", &["rustls", "webpki"]),
     group(
         "token",
@@ -86,10 +92,7 @@ const PROGRAM: [Group; 13] = [
     ),
     group("rest of the gateway", &["gateway_daemon"]),
     group("runtime (tokio, mio)", &["tokio", "mio::"]),
-    group(
-        "allocator",
-        &["mi_", "mimalloc", "malloc", "free", "calloc", "__rust_alloc", "__rust_dealloc"],
-    ),
+    ALLOCATOR,
     group("copying, libc, other", &[""]),
 ];
 
@@ -98,6 +101,12 @@ pub(crate) struct Profile {
     id: &'static str,
     per_request: f64,
     groups: BTreeMap<&'static str, u64>,
+}
+
+/// What the user says after the word that asks for profiles; none if that is not what is asked.
+pub(crate) fn without_word(options: &Options) -> Option<Options> {
+    let (first, scenarios) = options.scenarios.split_first()?;
+    (first == "profile").then(|| Options { scenarios: scenarios.to_vec(), ..options.clone() })
 }
 
 /// Takes the profiles that the user asked for, prints them, and writes them down where asked.
@@ -171,7 +180,7 @@ fn record(field: &Field, gateway: &Gateway, data: &Path) -> Result<()> {
 fn sorted(script: &str) -> BTreeMap<&'static str, u64> {
     let mut groups = BTreeMap::new();
     for sample in script.split("\n\n") {
-        let frames: Vec<(&str, bool)> = sample.lines().filter_map(frame).collect();
+        let frames: Vec<Frame<'_>> = sample.lines().filter_map(frame).collect();
         if let Some(name) = group_of(&frames) {
             *groups.entry(name).or_default() += 1;
         }
@@ -179,20 +188,42 @@ fn sorted(script: &str) -> BTreeMap<&'static str, u64> {
     groups
 }
 
-/// A line `ADDRESS FUNCTION (OBJECT)`: the function, and whether it is the kernel's.
-fn frame(line: &str) -> Option<(&str, bool)> {
-    let (function, object) = line.trim().split_once(' ')?.1.rsplit_once(" (")?;
-    let is_kernel = object.starts_with("[kernel") || object.contains("[guest.kernel");
-    Some((function, is_kernel))
+/// A function of a stack, and the object that it is in.
+struct Frame<'s> {
+    function: &'s str,
+    object: &'s str,
 }
 
-fn group_of(frames: &[(&str, bool)]) -> Option<&'static str> {
-    let (innermost, is_kernel) = frames.first()?;
-    if !is_kernel {
-        return first_of(&PROGRAM, &[innermost]);
+impl Frame<'_> {
+    fn is_kernel(&self) -> bool {
+        self.object.starts_with("[kernel")
+    }
+
+    /// What in the daemon is neither Rust nor the allocator: the crypto library, which names not all
+    /// of its functions after itself.
+    fn is_crypto(&self) -> bool {
+        self.object.contains("gateway-daemon")
+            && !self.function.contains("::")
+            && !ALLOCATOR.parts.iter().any(|part| self.function.contains(part))
+    }
+}
+
+/// Reads a line `ADDRESS FUNCTION (OBJECT)`.
+fn frame(line: &str) -> Option<Frame<'_>> {
+    let (function, object) = line.trim().split_once(' ')?.1.rsplit_once(" (")?;
+    Some(Frame { function, object })
+}
+
+fn group_of(frames: &[Frame<'_>]) -> Option<&'static str> {
+    let innermost = frames.first()?;
+    if innermost.is_crypto() {
+        return Some(CRYPTO);
+    }
+    if !innermost.is_kernel() {
+        return first_of(&PROGRAM, &[innermost.function]);
     }
     let stack: Vec<&str> =
-        frames.iter().take_while(|(_, kernel)| *kernel).map(|(name, _)| *name).collect();
+        frames.iter().take_while(|frame| frame.is_kernel()).map(|frame| frame.function).collect();
     let is_delivery = stack.iter().any(|name| DELIVERY.iter().any(|part| name.contains(part)));
     if is_delivery {
         return Some("kernel: loopback, the other side's receiving");
@@ -269,14 +300,19 @@ mod tests {
 
             550002 aws_lc_0_42_aes (/x/gateway-daemon)
 
+            550003 __ecp_nistz256_mul_montx (/x/gateway-daemon)
+
+            550004 mi_free (/x/gateway-daemon)
+
             7f0002 __memmove_avx (/usr/lib/libc.so.6)
 ";
 
     #[test]
     fn samples_belong_to_what_was_being_done() {
         let expected = [
+            ("allocator", 1),
             ("copying, libc, other", 1),
-            ("cryptography (aws-lc)", 1),
+            ("cryptography (aws-lc)", 2),
             ("kernel: loopback, the other side's receiving", 1),
             ("kernel: receive", 1),
             ("route", 1),

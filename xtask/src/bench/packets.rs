@@ -14,7 +14,7 @@ pub(super) const NAME: &str = "packets";
 
 pub(super) fn run(options: &Options, sections: &[String]) -> Result<()> {
     ensure!(
-        !(options.quick || options.twice || options.profile) && options.peers.is_empty(),
+        !(options.quick || options.twice) && options.peers.is_empty(),
         "{NAME} takes --rounds, --into and --document only"
     );
     setup::run()?;
