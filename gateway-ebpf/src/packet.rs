@@ -11,6 +11,11 @@ use gateway_ebpf::parse::{Bytes, Parsed, parse};
 /// Headers we may want to read: Ethernet, two tags, IPv6 and some extension headers, TCP.
 const HEADERS: u32 = 256;
 
+/// No offset of an IP header is greater: all bits of it are in here.
+const MOST_NETWORK: usize = 0xff;
+/// No offset of a TCP header or of its payload is greater, after six extension headers of two KiB.
+const MOST_TRANSPORT: usize = 0x3fff;
+
 /// The part of a packet that can be read in place.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
@@ -108,13 +113,39 @@ impl Skb {
         loop {
             let parsed = parse(&skb.frame);
             if pulled || parsed != Parsed::Unparsed || skb.frame.length() >= length as usize {
-                return (skb, parsed);
+                skb.frame = Frame::of_skb(context);
+                return (skb, skb.forget(parsed));
             }
             let wanted = if length < HEADERS { length } else { HEADERS };
             // SAFETY: the context is the kernel's; the old frame is not used after this.
             let _pulled = unsafe { bpf_skb_pull_data(context, wanted) };
             skb.frame = Frame::of_skb(context);
             pulled = true;
+        }
+    }
+}
+
+impl Skb {
+    /// Makes the verifier forget which offsets it has seen, by a detour through the scratch space of
+    /// the context. It would follow all that comes after once per number of tags, options and
+    /// extension headers: many times the work, whenever a program is loaded.
+    #[inline(always)]
+    fn forget(&self, parsed: Parsed) -> Parsed {
+        let Parsed::Tcp(mut headers) = parsed else { return parsed };
+        headers.network = self.detour(0, headers.network) & MOST_NETWORK;
+        headers.transport = self.detour(1, headers.transport) & MOST_TRANSPORT;
+        headers.payload = self.detour(2, headers.payload) & MOST_TRANSPORT;
+        Parsed::Tcp(headers)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "packets are shorter")]
+    fn detour(&self, word: usize, offset: usize) -> usize {
+        // SAFETY: the context is the kernel's, and has five words for the program's own use.
+        unsafe {
+            let scratch = &raw mut (*self.context).cb[word];
+            scratch.write_volatile(offset as u32);
+            scratch.read_volatile() as usize
         }
     }
 }
