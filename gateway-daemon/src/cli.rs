@@ -257,7 +257,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value = "60", env = "GATEWAY_UPSTREAM_IDLE_TIMEOUT", value_parser = parse_seconds)]
     pub upstream_idle_timeout: Duration,
     /// Idle upstream connections kept per worker and endpoint.
-    #[arg(long, value_name = "N", default_value_t = 256, env = "GATEWAY_UPSTREAM_MAX_IDLE")]
+    #[arg(long, value_name = "N", default_value_t = 2_048, env = "GATEWAY_UPSTREAM_MAX_IDLE")]
     pub upstream_max_idle: u32,
     /// Verified tokens kept per worker, so that a token's signature is checked once.
     #[arg(long, value_name = "N", default_value_t = 32_768, env = "GATEWAY_TOKEN_CACHE")]

@@ -30,7 +30,7 @@ const MOST_SKEW: u64 = 3600;
 /// How much a cache may hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CacheLimits {
-    /// Tokens with a good signature; rounded up to a power of two, at least 4.
+    /// Tokens with a good signature; rounded up to a power of two, at least 8.
     pub accepted: usize,
     /// Other tokens; likewise.
     pub refused: usize,
@@ -147,15 +147,16 @@ impl TokenCache {
         judge: impl FnOnce(&mut Known) -> R,
     ) -> R {
         let key = Key { hash: self.hash(owner, token), owner, token };
-        if let Some((at, known)) = self.accepted.find(&key) {
+        if let Some((group, known)) = self.accepted.find(&key) {
             let (verdict, expired) = (judge(known), known.is_expired(now));
             if expired {
-                self.accepted.take(at);
+                self.accepted.take(group, 0);
             }
             return verdict;
         }
-        let refused = self.refused.find(&key).map(|(at, _)| at);
-        let mut known = if let Some(known) = refused.and_then(|at| self.refused.take(at)) {
+        let refused = self.refused.find(&key).map(|(group, _)| group);
+        let refused = refused.and_then(|group| self.refused.take(group, 0));
+        let mut known = if let Some(known) = refused {
             known
         } else {
             self.counters.misses.add(1);
@@ -167,8 +168,8 @@ impl TokenCache {
         verdict
     }
 
-    /// Hashes the end of the token, where the signature is: two tokens that share it share a
-    /// slot, which costs its holder a signature check and nobody a wrong answer.
+    /// Hashes the end of the token, where the signature is: tokens that share it share groups, which
+    /// costs their holders a signature check and nobody a wrong answer.
     fn hash(&self, owner: u64, token: &[u8]) -> u64 {
         const END: usize = 64;
         let mut hasher = self.hasher.build_hasher();
@@ -186,87 +187,112 @@ struct Key<'t> {
     token: &'t [u8],
 }
 
-/// Slots that a hash may choose among.
-const WAYS: usize = 4;
+/// Places of a group.
+const WAYS: usize = 8;
+/// No entry may take more than this part of the bytes.
+const PARTS: u64 = 4;
 
-/// A bounded store: slots in groups of [`WAYS`], the last used first in its group.
+/// A bounded store: places in groups, the last used first in its group. A token has two groups to
+/// be in, and is put where more is free; with one, a store that is half empty would already have full
+/// groups, whose tokens push each other out.
 struct Store {
-    slots: Vec<Option<Box<Slot>>>,
+    groups: Vec<Group>,
     budget: u64,
     counters: Arc<StoreCounters>,
     /// Where to look next for something to drop when bytes run out.
     hand: usize,
 }
 
-struct Slot {
+type Group = [Place; WAYS];
+
+/// A place, and the hash of what is in it: who looks for something else need not follow the pointer.
+#[derive(Default)]
+struct Place {
     hash: u64,
+    slot: Option<Box<Slot>>,
+}
+
+struct Slot {
     owner: u64,
     token: Box<[u8]>,
     known: Known,
     bytes: u64,
 }
 
+impl Place {
+    fn holds(&self, key: &Key<'_>) -> bool {
+        self.hash == key.hash
+            && self
+                .slot
+                .as_ref()
+                .is_some_and(|slot| slot.owner == key.owner && *slot.token == *key.token)
+    }
+}
+
 impl Store {
     fn new(entries: usize, budget: usize, counters: &Arc<StoreCounters>) -> Self {
-        let slots = entries.max(WAYS).next_power_of_two();
-        let slots = std::iter::repeat_with(|| None).take(slots).collect();
-        Self { slots, budget: budget as u64, counters: Arc::clone(counters), hand: 0 }
+        let groups = entries.max(WAYS).next_power_of_two() / WAYS;
+        let groups = std::iter::repeat_with(Group::default).take(groups).collect();
+        Self { groups, budget: budget as u64, counters: Arc::clone(counters), hand: 0 }
     }
 
-    /// First slot of the group of a hash.
-    fn group(&self, hash: u64) -> usize {
-        let groups = self.slots.len() / WAYS;
-        // The remainder is smaller than the number of groups.
-        usize::try_from(hash % groups as u64).unwrap_or_default() * WAYS
+    /// The two groups of a hash; one and the same where there is no other.
+    fn choices(&self, hash: u64) -> [usize; 2] {
+        // A power of two, so that an odd number leads to another group.
+        let mask = self.groups.len() as u64 - 1;
+        [hash, hash ^ (hash >> 32 | 1)].map(|hash| usize::try_from(hash & mask).unwrap_or_default())
     }
 
-    /// Finds a token and makes it the last used of its group.
+    /// Finds a token and makes it the last used of its group, which is given with it.
     fn find(&mut self, key: &Key<'_>) -> Option<(usize, &mut Known)> {
-        let group = self.group(key.hash);
-        let ways = &mut self.slots[group..group + WAYS];
-        let holds = |slot: &Option<Box<Slot>>| {
-            slot.as_ref().is_some_and(|slot| {
-                slot.hash == key.hash && slot.owner == key.owner && *slot.token == *key.token
-            })
+        let found = |group: usize| {
+            Some((group, self.groups[group].iter().position(|place| place.holds(key))?))
         };
-        let at = ways.iter().position(holds)?;
+        let (group, at) = self.choices(key.hash).into_iter().find_map(found)?;
         self.counters.hits.add(1);
-        ways[..=at].rotate_right(1);
-        ways[0].as_mut().map(|slot| (group, &mut slot.known))
+        let places = &mut self.groups[group];
+        places[..=at].rotate_right(1);
+        places[0].slot.as_mut().map(|slot| (group, &mut slot.known))
     }
 
-    /// Empties a slot.
-    fn take(&mut self, at: usize) -> Option<Known> {
-        let slot = self.slots[at].take()?;
+    /// Empties a place; the first one has what its group used last.
+    fn take(&mut self, group: usize, at: usize) -> Option<Known> {
+        let slot = self.groups[group][at].slot.take()?;
         self.counters.bytes.subtract(slot.bytes);
         self.counters.entries.subtract(1);
         Some(slot.known)
     }
 
-    /// Adds a token that is not there, in place of the least used of its group.
+    /// Adds a token that is not there, in place of the least used of a group if both are full.
     fn put(&mut self, key: &Key<'_>, known: Known) {
         let bytes = (size_of::<Slot>() + key.token.len() + known.bytes()) as u64;
-        if bytes > self.budget / WAYS as u64 {
+        if bytes > self.budget / PARTS {
             return;
         }
-        let group = self.group(key.hash);
-        let ways = &self.slots[group..group + WAYS];
-        let at = group + ways.iter().position(Option::is_none).unwrap_or(WAYS - 1);
-        self.evict(at);
+        let [first, second] = self.choices(key.hash);
+        let group = if self.free(second) > self.free(first) { second } else { first };
+        let empty = self.groups[group].iter().position(|place| place.slot.is_none());
+        let at = empty.unwrap_or(WAYS - 1);
+        self.evict(group, at);
         while self.counters.bytes.get() + bytes > self.budget {
-            self.hand = (self.hand + 1) % self.slots.len();
-            self.evict(self.hand);
+            self.hand = (self.hand + 1) % (self.groups.len() * WAYS);
+            self.evict(self.hand / WAYS, self.hand % WAYS);
         }
-        let slot = Slot { hash: key.hash, owner: key.owner, token: key.token.into(), known, bytes };
-        self.slots[at] = Some(Box::new(slot));
-        self.slots[group..=at].rotate_right(1);
+        let slot = Slot { owner: key.owner, token: key.token.into(), known, bytes };
+        self.groups[group][at] = Place { hash: key.hash, slot: Some(Box::new(slot)) };
+        self.groups[group][..=at].rotate_right(1);
         self.counters.bytes.add(bytes);
         self.counters.entries.add(1);
     }
 
-    /// Empties a slot for want of room.
-    fn evict(&mut self, at: usize) {
-        let evicted = self.take(at).is_some();
+    /// Empty places of a group.
+    fn free(&self, group: usize) -> usize {
+        self.groups[group].iter().filter(|place| place.slot.is_none()).count()
+    }
+
+    /// Empties a place for want of room.
+    fn evict(&mut self, group: usize, at: usize) {
+        let evicted = self.take(group, at).is_some();
         self.counters.evictions.add(u64::from(evicted));
     }
 }

@@ -107,6 +107,21 @@ fn a_flood_of_bad_tokens_costs_good_ones_nothing() {
 }
 
 #[test]
+fn a_store_with_room_pushes_nobody_out() {
+    let authenticator = compile(vec![rule(&jwks(&[jwk("HS256", "")]))]);
+    let mut cache = TokenCache::new(CacheLimits { accepted: 1024, ..CacheLimits::default() });
+    let tokens: Vec<_> = (0..640)
+        .map(|at| token("HS256", &format!(r#"{{"iss":"https://a.test","sub":"{at}"}}"#)))
+        .collect();
+    for good in tokens.iter().chain(&tokens) {
+        assert!(show(&authenticator, &mut cache, NOW.0, good).is_ok());
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.misses, stats.accepted.evictions), (640, 0));
+    assert_eq!((stats.accepted.hits, stats.accepted.entries), (640, 640));
+}
+
+#[test]
 fn bytes_are_bounded() {
     let authenticator = compile(vec![rule(&jwks(&[jwk("HS256", "")]))]);
     let limits = CacheLimits { accepted: 4096, accepted_bytes: 100_000, ..CacheLimits::default() };
