@@ -21,6 +21,8 @@ const CONNECTIONS: u32 = 64;
 const STALE: u32 = 60;
 /// Longer than any round.
 const LONG: u32 = 3_600;
+/// How often wrk is asked to end.
+const INTERRUPTS: u32 = 5;
 const ROTATE: &str = include_str!("rotate.lua");
 
 /// A load generator that runs, or is frozen.
@@ -74,16 +76,26 @@ impl Generator {
     }
 
     /// Ends it before its time. h2load says nothing then.
-    pub(crate) fn end(self) -> Result<Option<Tally>> {
+    pub(crate) fn end(mut self) -> Result<Option<Tally>> {
         self.process.thaw()?;
         match self.traffic.tool {
             Tool::H2load(..) => return Ok(None),
-            // Only once it runs: a thread that just woke up would take the signal, and it is the
-            // first one, asleep until the end, that has to.
-            Tool::Wrk | Tool::WrkClosing => self.process.signal(Signal::SIGINT)?,
+            Tool::Wrk | Tool::WrkClosing => self.interrupt()?,
             Tool::Handshakes { .. } => {}
         }
         self.finish(1).map(Some)
+    }
+
+    /// Ends wrk. It is its first thread, asleep until the end, that has to take the signal; where
+    /// another one took it, it is sent again. What wrk says fits into the pipe.
+    fn interrupt(&mut self) -> Result<()> {
+        for _ in 0..INTERRUPTS {
+            self.process.signal(Signal::SIGINT)?;
+            if self.process.ended(Duration::from_secs(1)).is_ok() {
+                return Ok(());
+            }
+        }
+        bail!("wrk does not end")
     }
 
     fn finish(mut self, seconds: u32) -> Result<Tally> {
