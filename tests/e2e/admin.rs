@@ -91,7 +91,7 @@ fn labels_metrics_with_configured_words_only() -> Result<()> {
 
 #[test]
 fn token_caches_tell_hits_misses_and_evictions() -> Result<()> {
-    let arguments = ["--admin", "127.0.0.1:0", "--refused-token-cache", "4"];
+    let arguments = ["--admin", "127.0.0.1:0", "--refused-token-cache", "8"];
     let (setting, admin) = start_with(&arguments)?;
     // One connection, hence one worker.
     let mut client = setting.connect()?;
@@ -116,9 +116,9 @@ fn token_caches_tell_hits_misses_and_evictions() -> Result<()> {
         ("hits_total", "store=\"refused\"", 1),
         ("misses_total", "", 11),
         ("evictions_total", "store=\"verified\"", 0),
-        ("evictions_total", "store=\"refused\"", 6),
+        ("evictions_total", "store=\"refused\"", 2),
         ("entries", "store=\"verified\"", 1),
-        ("entries", "store=\"refused\"", 4),
+        ("entries", "store=\"refused\"", 8),
     ] {
         let name = format!("gateway_token_cache_{family}{{");
         let both = |line: &&str| line.starts_with(&name) && line.contains(labels);
