@@ -66,7 +66,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "route",
             "settings",
             "snapshot",
+            // How long a read has to be for its buffer to be used again at once.
             "sys::allocator",
+            // A worker knows when many connections have ended, and memory can be given back.
             "sys::memory",
         ],
     ),
