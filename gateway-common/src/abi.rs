@@ -1,10 +1,10 @@
 //! Names, numbers and sizes that both halves must agree on.
 
 /// Version of every layout in this crate; part of the pin path.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Where maps are pinned: `<bpffs>/gateway/v<ABI_VERSION>/<map name>`.
-pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway/v2";
+pub const PIN_DIRECTORY: &str = "/sys/fs/bpf/gateway/v3";
 
 /// Most path slots, slot 0 (*no path*) included.
 pub const MAX_PATHS: u32 = 16_384;
@@ -102,8 +102,8 @@ pub mod map {
     pub const TRUSTED_SOURCES_V4: &str = "TRUSTED_SOURCES_V4";
     /// Longest-prefix trie of trusted IPv6 sources.
     pub const TRUSTED_SOURCES_V6: &str = "TRUSTED_SOURCES_V6";
-    /// Array of [`ClockReading`](crate::budget::ClockReading), by CPU.
-    pub const CLOCK: &str = "CLOCK";
+    /// Array of [`CpuState`](crate::budget::CpuState), by CPU.
+    pub const CPU_STATE: &str = "CPU_STATE";
     /// Ring buffer of [`Event`](crate::budget::Event).
     pub const EVENTS: &str = "EVENTS";
     /// Array of one [`GuardSettings`](crate::bans::GuardSettings).

@@ -19,16 +19,18 @@ pub struct Earned {
     pub expires: u64,
 }
 
-/// A row of `CLOCK`: the time that a CPU read last. Alone in its cache line.
+/// A row of `CPU_STATE`: what the programs keep of their own on a CPU. Alone in its cache line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C, align(64))]
-pub struct ClockReading {
-    /// The kernel's ticks when it was read.
+pub struct CpuState {
+    /// The kernel's ticks when the time was read last.
     pub ticks: u64,
-    /// What was read.
+    /// The time that was read.
     pub now: u64,
+    /// Events that found no room in `EVENTS`.
+    pub events_lost: u64,
     /// Zero; fills the row to 64 bytes.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 5],
 }
 
 /// A record of `EVENTS`.

@@ -4,7 +4,7 @@ use core::mem::{align_of, offset_of, size_of};
 
 use crate::abi;
 use crate::bans::{Ban, GuardSettings, SourceV4, SourceV6};
-use crate::budget::{ClockReading, Earned, Event, SynBucket};
+use crate::budget::{CpuState, Earned, Event, SynBucket};
 use crate::counters::{PacketCounters, RequestCounters, Volume, WireCounters};
 use crate::path::PathName;
 use crate::reasons::ReasonCounters;
@@ -28,7 +28,7 @@ const _: () = {
     assert!(size_of::<Ban>() == 32);
     assert!(size_of::<GuardSettings>() == 40);
     assert!(size_of::<SynBucket>() == 16 && size_of::<Earned>() == 8);
-    assert!(size_of::<ClockReading>() == 64);
+    assert!(size_of::<CpuState>() == 64);
     assert!(size_of::<Event>() == 32);
 };
 

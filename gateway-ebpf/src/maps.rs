@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, SockMap};
 use aya_ebpf::macros::btf_map;
 use gateway_common::abi;
 use gateway_common::bans::{Ban, DenyFilter, GuardSettings, SourceV4, SourceV6};
-use gateway_common::budget::{ClockReading, Earned, SynBucket};
+use gateway_common::budget::{CpuState, Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
@@ -128,7 +128,7 @@ pub(crate) struct Ring<const BYTES: usize> {
 unsafe impl<const BYTES: usize> Sync for Ring<BYTES> {}
 
 #[btf_map]
-pub(crate) static CLOCK: Array<ClockReading, { abi::MAX_CPUS as usize }> = Array::new();
+pub(crate) static CPU_STATE: Array<CpuState, { abi::MAX_CPUS as usize }, MMAPABLE> = Array::new();
 
 #[btf_map]
 pub(crate) static EVENTS: Ring<{ abi::EVENT_BYTES as usize }> =

@@ -1,11 +1,12 @@
 //! Budgets of new connections by test run: who is limited, who has earned more, who has none; and
 //! what the programs tell of it.
 
+use gateway_common::abi;
 use gateway_common::bans::BanMode;
-use gateway_common::budget::EventKind;
+use gateway_common::budget::{Event, EventKind};
 use gateway_common::hook::Hook;
 use gateway_common::verdict::PacketVerdict::{self, *};
-use gateway_daemon::bpf::{Events, LoadOptions, Loaded};
+use gateway_daemon::bpf::{Events, LoadOptions, Loaded, Packet, Privileged};
 use gateway_daemon::clock;
 use gateway_daemon::counters::ListenerSlot;
 use gateway_daemon::model::ban::{Rate, Source, SynBudget};
@@ -107,4 +108,26 @@ fn bans_and_limits_are_told_of_once() {
         assert!((before..=clock::since_boot()).contains(&event.at), "{event:?}");
     }
     assert_eq!(told.next(), None);
+}
+
+#[test]
+fn events_without_room_are_counted() {
+    /// More than the ring buffer holds.
+    const TOLD: u64 = abi::EVENT_BYTES as u64 / Event::BYTES as u64;
+    sandbox::enter();
+    let privileged = Privileged::acquire().unwrap();
+    let mut loaded = load(options());
+    steer(loaded.maps(), "http", &[], 8080);
+    let mut maps = bans(BanMode::Enforce);
+    let mut events = Events::open(pin_directory()).unwrap_or_else(|error| panic!("{error}"));
+    let banned = syn("192.0.2.1", "127.0.0.1", 8080).bytes();
+    for _ in 0..TOLD {
+        // A ban that is written anew has met no packet yet.
+        maps.insert(source("192.0.2.1"), ban(60_000_000_000)).unwrap();
+        let run = loaded.run(&privileged, Hook::Xdp, Packet::new(&banned)).unwrap();
+        assert_eq!(run.action, XDP_DROP);
+    }
+    let lost = events.lost();
+    assert!(lost > 0);
+    assert_eq!(std::iter::from_fn(|| events.next_event()).count() as u64 + lost, TOLD);
 }

@@ -1,17 +1,21 @@
 //! Pins: counters go on over restarts, other layouts are refused, one daemon at a time.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use gateway_common::abi::{self, map};
+use gateway_common::bans::Ban;
 use gateway_common::hook::Hook;
 use gateway_common::path::PathSlot;
 use gateway_common::verdict::{PacketVerdict, RequestVerdict};
-use gateway_daemon::bpf::{self, BpfError, Detached, LoadOptions, Packet, Privileged};
+use gateway_daemon::bpf::{self, BanMaps, BpfError, Detached, LoadOptions, Packet, Privileged};
 use gateway_daemon::counters::{ListenerSlots, PathSlots, Regions, Totals};
+use gateway_daemon::model::ban::Source;
 
 use crate::packet::syn;
-use crate::sandbox::{self, load, options, packets, pin_directory, regions, run, steer};
+use crate::sandbox::{
+    self, load, load_denying, options, packets, pin_directory, regions, run, steer,
+};
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
@@ -139,7 +143,7 @@ fn a_second_daemon_is_refused_while_the_first_runs() {
 #[test]
 fn unload_leaves_nothing() {
     sandbox::enter();
-    assert_eq!(bpf::unload(pin_directory()).unwrap(), [] as [std::path::PathBuf; 0]);
+    assert_eq!(bpf::unload(pin_directory()).unwrap(), [] as [PathBuf; 0]);
     drop(load(options()));
     let removed = bpf::unload(pin_directory()).unwrap();
     assert!(removed.contains(&pin_directory().join(map::REQUEST_COUNTERS)));
@@ -151,7 +155,7 @@ fn unload_leaves_nothing() {
 #[test]
 fn what_is_missing_is_named() {
     sandbox::enter();
-    let elsewhere = LoadOptions { pin_directory: "/run/gateway/v2".into(), ..options() };
+    let elsewhere = LoadOptions { pin_directory: "/run/gateway/v3".into(), ..options() };
     let error = refused(elsewhere);
     assert!(error.contains("/run is not on a BPF file system: run `mount -t bpf"), "{error}");
     for workers in [0, abi::MAX_WORKERS + 1] {
@@ -193,4 +197,87 @@ fn an_interface_with_an_xdp_program_is_named() {
     drop(first);
     let programs = run("ip link show lo");
     assert!(!programs.contains("prog/xdp"), "{programs}");
+}
+
+/// The directory of an earlier layout, as a build of it leaves it: without the maps that it did not
+/// have, and with one that this version does not know.
+fn made_earlier() -> PathBuf {
+    let earlier = pin_directory().with_file_name("v2");
+    fs::rename(pin_directory(), &earlier).unwrap();
+    for name in [map::PORT_ENTRIES, map::DENY_FILTER, map::CPU_STATE] {
+        fs::remove_file(earlier.join(name)).unwrap();
+    }
+    let unknown = earlier.join("CLOCK");
+    run(&format!(
+        "bpftool map create {} type array key 4 value 64 entries 256 name CLOCK",
+        unknown.display()
+    ));
+    earlier
+}
+
+#[test]
+fn an_earlier_layout_is_continued() {
+    sandbox::enter();
+    let privileged = Privileged::acquire().unwrap();
+    let lo = ["lo".to_owned()];
+    let mut first = load_denying(&["192.0.2.9"]).attach(&privileged, &lo).unwrap();
+    regions(first.maps()).worker(1).unwrap().record(PathSlot(0), RequestVerdict::Allowed, 1, 2);
+    let mut bans = BanMaps::open(pin_directory()).unwrap();
+    let (source, expires) = (Source::of("192.0.2.1".parse().unwrap()), u64::MAX);
+    bans.insert(source, Ban { expires, since: 0, packets: 0, strikes: 3, reason: 1 }).unwrap();
+    let programs = bpf::pinned_programs(pin_directory());
+    // As a daemon that was killed: what is attached stays.
+    first.leave();
+    drop((first, bans));
+    let earlier = made_earlier();
+    assert!(bpf::is_continued(&earlier, pin_directory()));
+
+    let mut second = load_denying(&["192.0.2.9"]);
+    assert!(!earlier.exists() && !pin_directory().join("CLOCK").exists());
+    assert_eq!(Totals::read(&regions(second.maps())).requests().allowed, 1);
+    let bans = BanMaps::open(pin_directory()).unwrap().list().unwrap();
+    assert_eq!(bans.iter().map(|(source, _)| *source).collect::<Vec<_>>(), [source]);
+    // The maps that were not there are filled before a program looks at them.
+    let slot = steer(second.maps(), "http", &[], 8080);
+    let denied = syn("192.0.2.9", "127.0.0.1", 8080).bytes();
+    second.run(&privileged, Hook::Xdp, Packet::new(&denied)).unwrap();
+    let counters = regions(second.maps());
+    assert_eq!(packets(&counters, Hook::Xdp, slot, PacketVerdict::DeniedSource), 1);
+
+    let attached = second.attach(&privileged, &lo).unwrap();
+    let replaced = bpf::pinned_programs(pin_directory());
+    assert_eq!(replaced.len(), programs.len());
+    assert!(replaced.iter().all(|program| !programs.contains(program)), "in place of the old ones");
+    drop(attached);
+}
+
+#[test]
+fn an_earlier_layout_in_use_is_left_alone() {
+    sandbox::enter();
+    drop(load(options()));
+    let earlier = made_earlier();
+    let running = File::open(&earlier).unwrap();
+    running.lock().unwrap();
+    let error = refused(options());
+    assert!(
+        error.starts_with(&format!("a gateway-daemon runs at {}", earlier.display())),
+        "{error}"
+    );
+    assert!(earlier.join("CLOCK").exists(), "nothing of it is changed");
+    assert!(!pin_directory().exists(), "and nothing is made");
+    drop(running);
+    // An empty directory is in nobody's way, one with maps of this version is not given up.
+    fs::create_dir_all(pin_directory()).unwrap();
+    drop(load(options()));
+    assert!(!earlier.exists());
+    let earlier = made_earlier();
+    fs::create_dir_all(pin_directory()).unwrap();
+    let other = pin_directory().join(map::PATH_NAMES);
+    run(&format!(
+        "bpftool map create {} type array key 4 value 248 entries 16384 name x flags 1024",
+        other.display()
+    ));
+    assert!(!bpf::is_continued(&earlier, pin_directory()));
+    drop(load(options()));
+    assert!(earlier.join("CLOCK").exists());
 }

@@ -238,6 +238,19 @@ fn more_workers_than_rows_are_refused_beside_a_daemon_only() {
 }
 
 #[test]
+fn a_daemon_that_lacks_a_map_is_not_joined() {
+    sandbox::enter();
+    let (first, _workers) = attach("lo");
+    let before = programs();
+    // As one whose version did not know the map: it would not fill ours.
+    fs::remove_file(pin_directory().join("PORT_ENTRIES")).unwrap();
+    let Err(error) = beside(&first, options()) else { panic!("it attached") };
+    assert!(error.to_string().contains("has no map"), "{error}");
+    assert!(error.to_string().contains("PORT_ENTRIES"), "{error}");
+    assert_eq!(programs(), before, "the running one is not touched");
+}
+
+#[test]
 fn the_lock_of_another_directory_is_refused() {
     sandbox::enter();
     let (first, _workers) = attach("lo");

@@ -48,6 +48,12 @@ pub(super) fn families(page: &mut Page, status: Option<&Status>) {
     );
     page.sample("gateway_earned_trust_total", &[], status.earned.get());
     page.family(
+        "gateway_events_lost_total",
+        "counter",
+        "Events of the kernel half that found no room in the ring buffer.",
+    );
+    page.sample("gateway_events_lost_total", &[], status.events_lost.get());
+    page.family(
         "gateway_bans_suspended",
         "gauge",
         "1 while enforcing is suspended because bans meet too large a share of the packets.",

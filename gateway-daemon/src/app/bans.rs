@@ -10,7 +10,8 @@ use gateway_common::budget::Event;
 use tracing::{error, info, warn};
 
 use crate::bans::{
-    Keeper, MemoryStore, Node, Status, Store, StoreError, Suspects, Traffic, Turn, Watch, watch,
+    Keeper, MemoryStore, Node, Status, Store, StoreError, Suspects, Told, Traffic, Turn, Watch,
+    watch,
 };
 use crate::bpf::{BanMaps, Events};
 use crate::counters::Regions;
@@ -18,6 +19,17 @@ use crate::model::ban::{BanModes, Source, SynBudget};
 use crate::model::policy::Cidr;
 use crate::settings::{Datapath, Settings};
 use crate::sys::addresses;
+
+/// The kernel half's ring buffer.
+impl Told for Events {
+    fn next(&mut self) -> Option<Event> {
+        self.next_event()
+    }
+
+    fn lost(&self) -> u64 {
+        Self::lost(self)
+    }
+}
 
 /// The kernel half's maps.
 impl Store for BanMaps {
@@ -174,9 +186,7 @@ fn node(regions: &Regions, events: Option<Events>) -> Node {
         traffic: events
             .is_some()
             .then(|| -> Box<dyn Fn() -> Traffic + Send> { Box::new(move || traffic(&regions)) }),
-        events: events.map(|mut events| -> Box<dyn FnMut() -> Option<Event> + Send> {
-            Box::new(move || events.next_event())
-        }),
+        told: events.map(|events| -> Box<dyn Told + Send> { Box::new(events) }),
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::model::attachment::LocalRoutes;
 use crate::settings::Settings;
 use crate::sys::route::{self, Destination, by_hand};
+use crate::{bpf, clock};
 
 /// The local routes of this daemon. Dropped, they are removed.
 pub(super) struct Routes {
@@ -29,10 +29,12 @@ pub(super) struct Routes {
     shared: bool,
 }
 
-/// Who a route is of: daemons side by side have a pin directory each.
+/// Who a route is of: daemons side by side have a pin directory each, and one that continues the
+/// pins of an earlier layout has its routes too.
 pub(super) fn owner(pin_directory: &Path) -> u32 {
     const TAG: u32 = 0x6700_0000;
-    let bytes = pin_directory.as_os_str().as_encoded_bytes();
+    let lineage = bpf::lineage(pin_directory);
+    let bytes = lineage.as_os_str().as_encoded_bytes();
     // FNV-1a, folded to the 24 bits below the tag.
     let hash = bytes
         .iter()
@@ -187,8 +189,10 @@ mod tests {
 
     #[test]
     fn owners_differ_by_their_pin_directory() {
-        let [a, b] = ["/sys/fs/bpf/gateway/v2", "/sys/fs/bpf/other/v2"].map(Path::new).map(owner);
+        let owner = |path| owner(Path::new(path));
+        let [a, b] = ["/sys/fs/bpf/gateway/v3", "/sys/fs/bpf/other/v2"].map(owner);
         assert_ne!(a, b);
+        assert_eq!(a, owner("/sys/fs/bpf/gateway/v2"), "which it continues");
         assert_eq!((a >> 24, b >> 24), (0x67, 0x67));
     }
 }

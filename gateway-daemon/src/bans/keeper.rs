@@ -32,7 +32,16 @@ pub struct Node {
     /// Packets to gateway ports; none without the kernel half.
     pub traffic: Option<Box<dyn Fn() -> Traffic + Send>>,
     /// What the programs tell of; none without the kernel half.
-    pub events: Option<Box<dyn FnMut() -> Option<Event> + Send>>,
+    pub told: Option<Box<dyn Told + Send>>,
+}
+
+/// What the programs tell of.
+pub trait Told {
+    /// The next event, if there is one.
+    fn next(&mut self) -> Option<Event>;
+
+    /// Events that found no room so far.
+    fn lost(&self) -> u64;
 }
 
 /// Keeps the bans.
@@ -185,8 +194,9 @@ impl Keeper {
         if self.settings.budget.is_some() && self.ticks.is_multiple_of(self.round()) {
             self.suspects.next_round();
         }
-        if let Some(events) = &mut self.node.events {
-            log(events);
+        if let Some(told) = &mut self.node.told {
+            log(&mut **told);
+            self.status.events_lost.set(told.lost());
         }
     }
 
@@ -307,12 +317,12 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 /// Logs what the programs told of: a few in full, the rest as a number, so that no stranger can
 /// fill the log.
-fn log(events: &mut dyn FnMut() -> Option<Event>) {
+fn log(told: &mut dyn Told) {
     const IN_FULL: u32 = 10;
     const AT_ONCE: u32 = 4_096;
     let mut number = 0;
     while number < AT_ONCE
-        && let Some(event) = events()
+        && let Some(event) = told.next()
     {
         number += 1;
         if number <= IN_FULL {

@@ -19,7 +19,7 @@ mod turn;
 mod watch;
 
 pub use breaker::{Breaker, Traffic};
-pub use keeper::{Keeper, Node, exempt};
+pub use keeper::{Keeper, Node, Told, exempt};
 pub use status::{Counter, Status};
 pub use store::{MemoryStore, Store, StoreError};
 pub use strikes::{Strikes, Struck};

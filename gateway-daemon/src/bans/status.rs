@@ -1,4 +1,5 @@
-//! What observers are shown of bans. Counted since the daemon started.
+//! What observers are shown of bans. Counted since the daemon started, but for
+//! what the programs count.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -23,6 +24,8 @@ pub struct Status {
     pub full: Counter,
     /// Times that a source was given the larger budget of connections, or had it prolonged.
     pub earned: Counter,
+    /// Events of the programs that found no room in the ring buffer, since its map was made.
+    pub events_lost: Counter,
     active: AtomicU64,
     suspended: AtomicBool,
 }
@@ -35,6 +38,11 @@ impl Counter {
     /// One more.
     pub(super) fn add(&self) {
         self.0.fetch_add(1, Relaxed);
+    }
+
+    /// As somebody else counted.
+    pub(super) fn set(&self, number: u64) {
+        self.0.store(number, Relaxed);
     }
 
     /// So far.
@@ -55,6 +63,7 @@ impl Status {
             own: Counter::default(),
             full: Counter::default(),
             earned: Counter::default(),
+            events_lost: Counter::default(),
             active: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
         }

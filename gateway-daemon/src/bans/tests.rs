@@ -178,7 +178,7 @@ fn setting(shared: Shared, settings: Bans) -> Setting {
             let [seen, banned] = [&seen[0], &seen[1]].map(|value| value.load(Relaxed));
             Traffic { seen, banned }
         })),
-        events: None,
+        told: None,
     };
     let store = Box::new(shared.clone());
     let suspects = Arc::<Suspects>::default();

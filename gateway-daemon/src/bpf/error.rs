@@ -96,9 +96,19 @@ pub enum BpfError {
         /// What there is.
         rows: u32,
     },
+    /// A daemon that runs has not all the maps that this one needs.
+    #[error(
+        "the running gateway-daemon has no map {}: it is of another version, and cannot be taken \
+         over. Stop it first, then start this one",
+        path.display()
+    )]
+    NotShared {
+        /// Where the map would be.
+        path: PathBuf,
+    },
     /// Programs of another layout are attached.
     #[error(
-        "{} at {}, whose maps have another layout: their counters and bans cannot be taken over. {}",
+        "{} at {}, whose maps have another layout and cannot be shared. {}",
         if *running { "a gateway-daemon runs" } else { "a gateway-daemon left its programs attached" },
         directory.display(),
         if *running {

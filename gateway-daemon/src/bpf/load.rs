@@ -61,8 +61,7 @@ impl Detached {
     /// daemon uses it.
     pub fn prepare(options: LoadOptions) -> Result<Self, BpfError> {
         let cpus = check(&options)?;
-        let pins = PinDirectory::take(&options.pin_directory)?;
-        pins::refuse_other_layouts(pins.path())?;
+        let pins = PinDirectory::take_or_continue(&options.pin_directory)?;
         Ok(Self { options, pins, cpus, beside: false })
     }
 

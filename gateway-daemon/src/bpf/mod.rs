@@ -66,7 +66,7 @@ pub use inspect::{
 };
 pub use load::{Detached, LoadOptions, Loaded, missing_object};
 pub use maps::Maps;
-pub use pins::{other_layouts, pinned_region, unload};
+pub use pins::{is_continued, lineage, other_layouts, pinned_region, unload};
 pub use privilege::{NEEDED, PrivilegeError, Privileged, keep_only};
 pub use probe::{Packet, PacketRun};
 

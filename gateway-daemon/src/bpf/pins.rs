@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use aya::maps::{MapData, MapError, MapInfo, MapType};
 use gateway_common::abi::{self, map};
 use gateway_common::bans::{Ban, DenyFilter, GuardSettings, SourceV4, SourceV6};
-use gateway_common::budget::{ClockReading, Earned, SynBucket};
+use gateway_common::budget::{CpuState, Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
@@ -31,6 +31,11 @@ use crate::sys::mount;
 
 /// Where the old request counters stand while their rows move to a larger map.
 const MIGRATING: &str = "REQUEST_COUNTERS_OLD";
+
+/// Earlier layouts that are continued, the latest last: all that their maps hold means the same in
+/// this one, and what they lack is made anew before a program looks at it. The layout 2 has no
+/// `CPU_STATE`, and of some builds no `PORT_ENTRIES` and `DENY_FILTER`.
+const CONTINUED: [u32; 1] = [2];
 
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
@@ -130,7 +135,7 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 25] {
             entries: abi::EVENT_BYTES,
             flags: 0,
         },
-        Spec { flags: 0, ..array(map::CLOCK, size_of::<ClockReading>(), abi::MAX_CPUS) },
+        array(map::CPU_STATE, size_of::<CpuState>(), abi::MAX_CPUS),
         Spec { flags: 0, ..array(map::GUARD_SETTINGS, size_of::<GuardSettings>(), 1) },
     ]
 }
@@ -167,6 +172,71 @@ pub(super) struct PinDirectory {
 }
 
 impl PinDirectory {
+    /// Makes the directory if it is missing and locks it. Pins of an earlier layout are renamed to
+    /// it, if they can be continued and nobody uses them.
+    pub(super) fn take_or_continue(path: &Path) -> Result<Self, BpfError> {
+        let mut moved = None;
+        for earlier in continued(path) {
+            if moved.is_none() {
+                moved = Self::move_here(&earlier, path)?;
+            }
+        }
+        refuse_other_layouts(path)?;
+        moved.map_or_else(|| Self::take(path), Ok)
+    }
+
+    /// Renames an earlier layout's directory; none if there is none, or if it is in use.
+    fn move_here(earlier: &Path, path: &Path) -> Result<Option<Self>, BpfError> {
+        if !earlier.exists() || !is_vacant(path) {
+            return Ok(None);
+        }
+        let Self { lock, .. } = match Self::take(earlier) {
+            Err(BpfError::Busy { .. }) => return Ok(None),
+            taken => taken?,
+        };
+        if path.exists() {
+            // Left by a start that failed. One that is just beginning holds it.
+            let _held = Self::take(path)?;
+            fs::remove_dir(path).map_err(|source| BpfError::PinDirectory {
+                action: "remove the empty",
+                path: path.to_owned(),
+                source,
+            })?;
+        }
+        // The lock is the directory's, whatever its name.
+        fs::rename(earlier, path).map_err(|source| BpfError::PinDirectory {
+            action: "rename to this version's",
+            path: earlier.to_owned(),
+            source,
+        })?;
+        let pins = Self { path: path.to_owned(), lock };
+        pins.remove_unknown()?;
+        tracing::info!(
+            from = %earlier.display(), to = %path.display(),
+            "continuing the counters and bans of an earlier layout"
+        );
+        Ok(Some(pins))
+    }
+
+    /// Removes maps that this layout does not have.
+    fn remove_unknown(&self) -> Result<(), BpfError> {
+        let failed = |action, path: &Path, source| BpfError::PinDirectory {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        let links = links::pins(&self.path).map_err(|error| failed("read", &self.path, error))?;
+        let known: Vec<PathBuf> =
+            names().chain([MIGRATING]).map(|name| self.path.join(name)).chain(links).collect();
+        let found = fs::read_dir(&self.path).map_err(|error| failed("read", &self.path, error))?;
+        for path in found.filter_map(|entry| Some(entry.ok()?.path())) {
+            if !known.contains(&path) {
+                fs::remove_file(&path).map_err(|error| failed("remove", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the directory if it is missing and locks it.
     pub(super) fn take(path: &Path) -> Result<Self, BpfError> {
         let failed =
@@ -182,6 +252,10 @@ impl PinDirectory {
             .map_err(|source| failed("create", source))?;
         let lock = File::open(path).map_err(|source| failed("open", source))?;
         match lock.try_lock() {
+            // Renamed or removed since it was opened: somebody else is at it.
+            Ok(()) if !is_same(path, &lock).map_err(|source| failed("examine", source))? => {
+                Err(BpfError::Busy { directory: path.to_owned() })
+            }
             Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(BpfError::Busy { directory: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed("lock", source)),
@@ -191,10 +265,7 @@ impl PinDirectory {
     /// The directory of a daemon that hands over, with its lock: it is given back once both have
     /// ended.
     pub(super) fn share(path: &Path, lock: File) -> Result<Self, BpfError> {
-        let number = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino()));
-        let same = number(path.metadata())
-            .and_then(|here| number(lock.metadata()).map(|there| here == there));
-        match same {
+        match is_same(path, &lock) {
             Ok(true) => Ok(Self { path: path.to_owned(), lock }),
             Ok(false) => Err(BpfError::Busy { directory: path.to_owned() }),
             Err(source) => {
@@ -211,10 +282,17 @@ impl PinDirectory {
         &self.lock
     }
 
-    /// Compares every pinned map with what a daemon beside another one needs: rows for its workers
-    /// must be there already, because the other one goes on writing those that are there. Answers
-    /// how many workers have rows.
+    /// Compares every pinned map with what a daemon beside another one needs. All must be there: the
+    /// other one fills those that both have, and would leave one that it does not know as it is.
+    /// Rows for its workers must be there already, because the other one goes on writing those that
+    /// are there. Answers how many workers have rows.
     pub(super) fn check_beside(&self, specs: &[Spec], workers: u32) -> Result<u32, BpfError> {
+        for spec in specs {
+            let path = self.path.join(spec.name);
+            if info(spec.name, &path)?.is_none() {
+                return Err(BpfError::NotShared { path });
+            }
+        }
         let path = self.path.join(map::REQUEST_COUNTERS);
         let rows = info(map::REQUEST_COUNTERS, &path)?.map(|info| info.max_entries());
         match rows.map(|entries| entries / abi::MAX_PATHS) {
@@ -284,22 +362,60 @@ impl Migration {
     }
 }
 
-/// Directories of other layouts beside this one, as `v1` beside `v2`.
+/// Whether a path leads to what is open; not if it leads nowhere.
+fn is_same(path: &Path, open: &File) -> io::Result<bool> {
+    let number = |found: Metadata| (found.dev(), found.ino());
+    match path.metadata() {
+        Ok(here) => Ok(number(here) == number(open.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a pin directory is missing or empty.
+fn is_vacant(directory: &Path) -> bool {
+    fs::read_dir(directory).map_or(!directory.exists(), |mut entries| entries.next().is_none())
+}
+
+/// The layout that a pin directory is named after, as `v3`.
+fn layout(directory: &Path) -> Option<u32> {
+    directory.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()
+}
+
+/// Where the layouts that are continued would stand, the latest first; nowhere if the directory is
+/// not named after this version's.
+fn continued(directory: &Path) -> Vec<PathBuf> {
+    if layout(directory) != Some(abi::ABI_VERSION) {
+        return Vec::new();
+    }
+    let earlier = CONTINUED.iter().rev();
+    earlier.map(|version| directory.with_file_name(format!("v{version}"))).collect()
+}
+
+/// The name under which the layouts that are continued own what outlives a daemon outside the
+/// directory: that of the first of them, or the directory itself.
+pub fn lineage(directory: &Path) -> PathBuf {
+    continued(directory).pop().unwrap_or_else(|| directory.to_owned())
+}
+
+/// Whether the pins of a directory beside this one are continued by the next start: they are of an
+/// earlier layout that can be, and this version has none yet.
+pub fn is_continued(other: &Path, directory: &Path) -> bool {
+    is_vacant(directory) && continued(directory).iter().any(|earlier| earlier == other)
+}
+
+/// Directories of other layouts beside this one, as `v2` beside `v3`.
 pub fn other_layouts(directory: &Path) -> Vec<PathBuf> {
-    let number = |path: &Path| -> Option<u32> {
-        path.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()
-    };
     let Some(Ok(beside)) = directory.parent().map(fs::read_dir) else { return Vec::new() };
     beside
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| number(path).is_some() && path.file_name() != directory.file_name())
+        .filter(|path| layout(path).is_some() && path.file_name() != directory.file_name())
         .collect()
 }
 
 /// Refuses to start beside programs of another layout: both would steer and count the same packets.
-pub(super) fn refuse_other_layouts(directory: &Path) -> Result<(), BpfError> {
-    let ours = format!("v{}", abi::ABI_VERSION);
-    if directory.file_name().and_then(|name| name.to_str()) != Some(&ours) {
+fn refuse_other_layouts(directory: &Path) -> Result<(), BpfError> {
+    if layout(directory) != Some(abi::ABI_VERSION) {
         return Ok(());
     }
     for other in other_layouts(directory) {

@@ -18,7 +18,12 @@ pub(super) fn look(report: &mut Report, directory: &Path) {
     }
     report.good("bpffs", format!("{} is on one", existing.display()));
     let place = directory.display();
+    let others = bpf::other_layouts(directory);
+    let will_continue =
+        |other: &Path| bpf::is_continued(other, directory) && !bpf::is_running(other);
     match bpf::pin_state(directory) {
+        // Told with the others.
+        PinState::Absent if others.iter().any(|other| will_continue(other)) => {}
         PinState::Absent => report.good("pins", format!("none at {place}; counters begin at zero")),
         PinState::Ours { running: true } => report.note(
             "pins",
@@ -34,24 +39,29 @@ pub(super) fn look(report: &mut Report, directory: &Path) {
             format!("`gateway-daemon unload --pin-directory {place}` removes them"),
         ),
     }
-    others(report, directory);
+    for path in &others {
+        if will_continue(path) {
+            let found = format!("pins of an earlier layout at {}", path.display());
+            report.good("pins", format!("{found}; their counters and bans will be continued"));
+        } else {
+            other(report, path);
+        }
+    }
 }
 
-/// Pins of other layouts stand beside ours, as `v1` beside `v2`.
-fn others(report: &mut Report, directory: &Path) {
-    for path in bpf::other_layouts(directory) {
-        let running = bpf::is_running(&path);
-        let doing = if running { ", in use by a running daemon" } else { "" };
-        report.note(
-            "pins",
-            format!("pins of another layout at {}{doing}", path.display()),
-            if running {
-                "counters of different layouts cannot be shared: stop that daemon before this \
-                 version starts"
-                    .to_owned()
-            } else {
-                format!("`gateway-daemon unload --pin-directory {}` removes them", path.display())
-            },
-        );
-    }
+/// Pins of other layouts stand beside ours, as `v2` beside `v3`.
+fn other(report: &mut Report, path: &Path) {
+    let running = bpf::is_running(path);
+    let doing = if running { ", in use by a running daemon" } else { "" };
+    report.note(
+        "pins",
+        format!("pins of another layout at {}{doing}", path.display()),
+        if running {
+            "maps of different layouts cannot be shared: stop that daemon before this version \
+             starts"
+                .to_owned()
+        } else {
+            format!("`gateway-daemon unload --pin-directory {}` removes them", path.display())
+        },
+    );
 }
