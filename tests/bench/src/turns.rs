@@ -20,7 +20,11 @@ use crate::results::{QUIET, Round, Window};
 use crate::scenario::{Figure, LARGE, Tool, Traffic};
 use crate::stats::{Shuffle, real};
 
-/// Time for connections to open and caches to fill, before anything counts.
+/// How long a load generator may take until its first requests arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// CPU time of a gateway that is more than its timers take.
+const AT_WORK: Duration = Duration::from_millis(2);
+/// Time from then on for connections to open and caches to fill, before anything counts.
 const WARM: u64 = 250;
 /// A round that was disturbed is taken again so often.
 const RETRIES: u32 = 2;
@@ -113,7 +117,8 @@ fn round(
     let mut sides = Vec::new();
     for gateway in gateways {
         let before = gateway.process.cpu();
-        let generator = Generator::start(field, gateway, traffic)?;
+        let mut generator = Generator::start(field, gateway, traffic)?;
+        arrived(gateway, before, &mut generator)?;
         clock::pause(WARM);
         generator.process.freeze()?;
         let (upstream, load) = (Duration::ZERO, Duration::ZERO);
@@ -138,6 +143,19 @@ fn round(
     let noise = noise.end(gateway_time.chain(load_time).sum())?;
     let ended = sides.into_iter().zip(marks.iter().zip(&after));
     ended.map(|(side, (from, to))| close(traffic, side, *from, *to, noise)).collect()
+}
+
+/// Waits until the load has got going, however long its generator takes to start on this machine.
+fn arrived(gateway: &Gateway, before: Duration, generator: &mut Generator) -> Result<()> {
+    let end = clock::now() + PATIENCE;
+    while gateway.process.cpu().saturating_sub(before) < AT_WORK {
+        generator.process.check()?;
+        if clock::now() > end {
+            bail!("no load has reached {} for {PATIENCE:?}", gateway.entry.name());
+        }
+        clock::pause(1);
+    }
+    Ok(())
 }
 
 /// Whether so much is under way that it would be another one's turn before it is answered.
@@ -175,7 +193,8 @@ fn close(traffic: Traffic, side: Side<'_>, from: Mark, to: Mark, noise: f64) -> 
         )
     };
     if requests == 0 {
-        bail!("{} answered nothing", gateway.entry.name());
+        let seen = tally.map(|tally| tally.answers);
+        bail!("{}: nothing was answered in its turns; in all: {seen:?}", gateway.entry.name());
     }
     let each = |time: Duration| time.as_secs_f64() * 1e6 / real(requests);
     let mut figures: BTreeMap<Figure, f64> = [(Figure::Cpu, each(used))].into();
