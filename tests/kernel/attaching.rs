@@ -60,7 +60,7 @@ fn connect(peer: &Peer) -> std::io::Result<TcpStream> {
 
 fn served(peer: &Peer, workers: &[Worker]) {
     let mut client = connect(peer).unwrap();
-    let (_, mut server) = accept(workers);
+    let (_, mut server) = accept(&mut client, workers);
     talk(&mut client, &mut server);
 }
 

@@ -1,6 +1,7 @@
 //! Privilege: what is kept after it was given up, as /proc says, and what still works.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use gateway_common::path::{PathSlot, mark};
@@ -33,7 +34,8 @@ fn only_net_raw_is_kept_and_it_is_enough() {
 
     // What a running daemon does: steer, count, mark, accept, unsteer, detach.
     steer(attached.maps(), "http", &[], 8080);
-    let client = TcpStream::connect("127.0.0.1:8080").unwrap();
+    let mut client = TcpStream::connect("127.0.0.1:8080").unwrap();
+    client.write_all(b"?").unwrap();
     socket::set_mark(&client, mark(PathSlot(1), true)).unwrap();
     assert!(workers.iter().any(|worker| worker.v4.accept().is_ok()));
     attached.maps().unsteer(&[], 8080).unwrap();

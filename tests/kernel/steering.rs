@@ -18,14 +18,17 @@ use crate::sandbox::{
 };
 
 /// Waits for a connection at any worker's socket; answers the worker's number too.
-pub(crate) fn accept(workers: &[Worker]) -> (usize, TcpStream) {
+pub(crate) fn accept(client: &mut TcpStream, workers: &[Worker]) -> (usize, TcpStream) {
+    // A connection is handed over with its first bytes.
+    client.write_all(b"?").unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {
         for (number, worker) in workers.iter().enumerate() {
             for listener in [&worker.v4, &worker.v6] {
                 match listener.accept() {
-                    Ok((stream, _)) => {
+                    Ok((mut stream, _)) => {
                         stream.set_nonblocking(false).unwrap();
+                        stream.read_exact(&mut [0]).unwrap();
                         return (number, stream);
                     }
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
@@ -83,7 +86,7 @@ fn both_families_reach_the_workers_with_their_own_destination() {
             continue;
         };
         assert!(steered, "{address} was accepted");
-        let (_, mut server) = accept(&workers);
+        let (_, mut server) = accept(&mut client, &workers);
         assert_eq!(server.local_addr().unwrap(), address.parse().unwrap());
         assert_eq!(server.peer_addr().unwrap(), client.local_addr().unwrap());
         talk(&mut client, &mut server);
@@ -108,7 +111,7 @@ fn connections_are_spread_over_workers_and_stay() {
     let mut open = Vec::new();
     for _ in 0..64 {
         let mut client = TcpStream::connect("127.0.0.1:8080").unwrap();
-        let (worker, mut server) = accept(&workers);
+        let (worker, mut server) = accept(&mut client, &workers);
         talk(&mut client, &mut server);
         seen.insert(worker);
         open.push((client, server));
@@ -138,7 +141,7 @@ fn a_tuple_in_time_wait_is_served_again_without_delay() {
     {
         let started = Instant::now();
         let mut client = connect_from(from, to).unwrap();
-        let (_, mut server) = accept(&workers);
+        let (_, mut server) = accept(&mut client, &workers);
         talk(&mut client, &mut server);
         let elapsed = started.elapsed();
         assert!(elapsed < Duration::from_millis(500), "round {round}, {to}: {elapsed:?}");
@@ -162,7 +165,7 @@ fn handshakes_by_syn_cookie_reach_the_worker() {
     for address in ["127.0.0.1:8080", "[::1]:8080"] {
         for _ in 0..8 {
             let mut client = TcpStream::connect(address).unwrap();
-            let (_, mut server) = accept(&workers);
+            let (_, mut server) = accept(&mut client, &workers);
             talk(&mut client, &mut server);
         }
     }
@@ -231,7 +234,7 @@ fn both_families_reach_the_workers_over_a_cable() {
         let mut client = peer
             .run(move || TcpStream::connect_timeout(&to, Duration::from_secs(5)))
             .unwrap_or_else(|error| panic!("{address}: {error}"));
-        let (_, mut server) = accept(&workers);
+        let (_, mut server) = accept(&mut client, &workers);
         assert_eq!(server.local_addr().unwrap(), to);
         talk(&mut client, &mut server);
     }
@@ -264,7 +267,7 @@ fn filters_steer_as_links_do_and_are_removed() {
     assert!(attached.kept_capabilities().contains(&Capability::NetAdmin));
     steer(attached.maps(), "http", &[], 8080);
     let mut client = TcpStream::connect("127.0.0.1:8080").unwrap();
-    let (_, mut server) = accept(&workers);
+    let (_, mut server) = accept(&mut client, &workers);
     talk(&mut client, &mut server);
     assert_eq!(filters(), 1);
     drop(attached);

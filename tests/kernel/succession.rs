@@ -2,6 +2,8 @@
 //! lists, which can be put back; afterwards everything is the successor's.
 
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::TcpStream;
 
 use gateway_common::path::PathSlot;
 use gateway_common::steering::{Family, GatewayPort};
@@ -148,7 +150,7 @@ fn ranges_change_hands_whatever_they_are_cut_to() {
     first.maps().steer(ListenerSlot(1), &[], range("8000-8099")).unwrap();
     let taken = || {
         let ports = [7999, 8000, 8005, 8050, 8060, 8099, 8100];
-        ports.map(|port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
+        ports.map(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
     };
     let all = [false, true, true, true, true, true, false];
     assert_eq!(taken(), all);
@@ -176,15 +178,22 @@ fn sockets_that_are_passed_on_stay_in_their_slots() {
     let mut second = beside(&first, options()).unwrap();
     second.maps().set_seed(first.seed());
     let passed: Vec<_> = sockets.iter().map(|worker| worker.v4.try_clone().unwrap()).collect();
-    // In the queue of the predecessor's socket.
-    let waiting = std::net::TcpStream::connect("127.0.0.1:8080").unwrap();
+    let connect = || {
+        let mut client = TcpStream::connect("127.0.0.1:8080").unwrap();
+        client.write_all(b"?").unwrap();
+        client
+    };
+    // In the queue of the predecessor's socket, and on its way there.
+    let waiting = connect();
+    let mut silent = TcpStream::connect("127.0.0.1:8080").unwrap();
     second.commit(&[(slot, vec![], 8080.into())]).unwrap();
     first.leave();
     drop((first, sockets));
-    let other = std::net::TcpStream::connect("127.0.0.1:8080").unwrap();
+    let other = connect();
+    silent.write_all(b"?").unwrap();
     let accepted = passed.iter().flat_map(|socket| std::iter::from_fn(|| socket.accept().ok()));
-    assert_eq!(accepted.count(), 2, "nobody was lost");
-    drop((waiting, other));
+    assert_eq!(accepted.count(), 3, "nobody was lost");
+    drop((waiting, other, silent));
 }
 
 #[test]
@@ -306,7 +315,7 @@ fn a_worker_that_the_predecessor_had_not_is_entered() {
     });
     second.commit(&[(ListenerSlot(1), vec![], 8080.into())]).unwrap();
     for _ in 0..32 {
-        std::net::TcpStream::connect("127.0.0.1:8080").unwrap();
+        TcpStream::connect("127.0.0.1:8080").unwrap();
     }
     let taken = [&socket, &more[0], &more[1]]
         .map(|socket| std::iter::from_fn(|| socket.accept().ok()).count());

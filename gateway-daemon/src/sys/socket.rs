@@ -1,8 +1,8 @@
-//! Listening sockets and socket marks. No unsafe code here: socket2 has it.
+//! Listening sockets and socket marks.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use gateway_common::steering::Family;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -10,6 +10,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// Connections that the kernel completes for us before they are accepted. The kernel cuts it to
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Seconds after which a connection is accepted on which nothing came. The kernel counts in
+/// repetitions of its half of the handshake; this is one.
+const SILENCE: libc::c_int = 1;
 
 /// A worker's own listening socket: on loopback, on a port of the kernel's choice. Connections
 /// reach it by steering; their local address is the one that the client asked for.
@@ -47,9 +51,29 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     }
     // Accepted connections inherit it: answers are written whole, and never wait for an ACK.
     socket.set_tcp_nodelay(true)?;
+    defer_accept(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Lets the kernel hand a connection over with its first bytes, or [`SILENCE`] after its handshake:
+/// it is read where it is accepted, without waiting for the poller in between.
+#[expect(unsafe_code, reason = "neither socket2 nor rustix nor nix has TCP_DEFER_ACCEPT")]
+fn defer_accept(socket: &Socket) -> io::Result<()> {
+    let silence = SILENCE;
+    let length = libc::socklen_t::try_from(size_of_val(&silence)).unwrap_or_default();
+    // SAFETY: the descriptor is open, and the option's value is an integer of that length.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const silence).cast(),
+            length,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether a socket could not be made because the host lacks its address family.
@@ -65,6 +89,7 @@ pub fn set_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::TcpStream;
 
     use super::*;
@@ -78,6 +103,26 @@ mod tests {
             assert_ne!(one.port(), 0, "{family:?}");
             assert_eq!(one.is_ipv4(), two.is_ipv4(), "{family:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_is_handed_over_with_its_first_bytes() {
+        let listener = worker_listener(Family::V4).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        client.write_all(b"x").unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 2];
+        assert_eq!(accepted.read(&mut bytes).unwrap(), 1, "without waiting");
+    }
+
+    #[test]
+    fn a_silent_connection_is_handed_over_too() {
+        let listener = worker_listener(Family::V4).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap();
     }
 
     #[test]
