@@ -5,7 +5,7 @@
 //! half costs is measured by another program, see `packets`.
 
 mod packets;
-mod peers;
+pub(crate) mod peers;
 
 #[path = "../../tests/bench/src/options.rs"]
 mod options;
@@ -18,9 +18,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::command::{self, Privilege};
-use crate::{build, setup, workspace};
+use crate::{build, dist, setup, workspace};
 
-pub(crate) use options::Options;
+pub(crate) use options::{Options, Profile};
 
 /// Sets up, builds, and becomes the program that measures; returns only if that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -34,7 +34,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     setup::run()?;
     let envoy = peers::install()?;
-    let daemon = build::daemon(&[])?;
+    let daemon = match options.profile {
+        Profile::Release => build::daemon(&[])?,
+        Profile::Dist => dist::daemon()?,
+    };
     let program = build::bench()?;
     let mut words: Vec<OsString> = vec!["run".into()];
     let flag = |name: &str, value: PathBuf| [name.into(), value.into_os_string()];
@@ -42,7 +45,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     words.extend(flag("--daemon", daemon));
     words.extend(flag("--folder", workspace::target_dir()?.join("bench")));
     words.extend(typed());
-    become_root(&program, &words)
+    let mut command = as_root(&program, &words)?;
+    let line = command::line(&command);
+    Err(command.exec()).with_context(|| format!("cannot start `{line}`"))
+}
+
+/// Builds the program that measures.
+pub(crate) fn program() -> Result<PathBuf> {
+    build::bench()
 }
 
 /// What takes no measuring.
@@ -64,14 +74,14 @@ fn typed() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip_while(|word| word != "bench").skip(1)
 }
 
-/// Namespaces, other people's processes and the kernel half take root.
-fn become_root(program: &std::path::Path, words: &[OsString]) -> Result<()> {
+/// The program that measures, as root: namespaces, other people's processes and the kernel half take
+/// that.
+pub(crate) fn as_root(program: &std::path::Path, words: &[OsString]) -> Result<Command> {
     let prefix = Privilege::find().prefix().with_context(
         || "measuring makes network namespaces: it needs root, and here is neither root nor a usable sudo",
     )?;
     let mut all = prefix.iter().map(OsString::from).chain([program.as_os_str().to_owned()]);
     let mut command = Command::new(all.next().unwrap_or_default());
     command.args(all).args(words).current_dir(workspace::root());
-    let line = command::line(&command);
-    Err(command.exec()).with_context(|| format!("cannot start `{line}`"))
+    Ok(command)
 }

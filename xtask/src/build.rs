@@ -63,7 +63,8 @@ fn built(folder: &str, program: &str) -> Result<PathBuf> {
     Ok(workspace::target_dir()?.join(folder).join(program))
 }
 
-fn with_kernel_object(daemon: PathBuf) -> Result<PathBuf> {
+/// Makes sure that a daemon has the kernel half in it.
+pub(crate) fn with_kernel_object(daemon: PathBuf) -> Result<PathBuf> {
     let bytes = std::fs::read(&daemon).with_context(|| daemon.display().to_string())?;
     if !has_kernel_object(&bytes) {
         bail!(

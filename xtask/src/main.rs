@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod ci;
 mod command;
+mod dist;
 mod fuzz;
 mod run;
 mod setup;
@@ -33,6 +34,8 @@ enum Command {
     Setup,
     /// Build the kernel object and the daemon, in release mode
     Build(build::Options),
+    /// Build the daemon for shipping: compiled twice, laid out by what load in between showed
+    Dist,
     /// Build, then serve the quickstart with a demo backend until Ctrl-C
     Run(run::Options),
     /// Run the test suites: unit, kernel, e2e, conformance, icount and fuzz, or those named
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Command::Build(options) => build::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Dist => dist::run().map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),

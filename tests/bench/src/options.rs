@@ -3,6 +3,15 @@
 
 use std::path::PathBuf;
 
+/// A profile of cargo.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Optimized.
+    Release,
+    /// Laid out by what load on it showed.
+    Dist,
+}
+
 /// Which scenarios, and how long.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
@@ -25,6 +34,10 @@ pub(crate) struct Options {
     /// Few rounds, few tokens, few sizes: whether everything works, not how fast it is
     #[arg(long)]
     pub(crate) quick: bool,
+    /// How this project's daemon is compiled: as `cargo xtask build` does, or `cargo xtask dist`, which
+    /// takes more than twice as long
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t = Profile::Release)]
+    pub(crate) profile: Profile,
     /// Every gateway twice: what differs then is noise
     #[arg(long)]
     pub(crate) twice: bool,

@@ -20,16 +20,24 @@ const PACKAGES: &[&str] = &[
     "python3-venv",
     "wrk",
 ];
+/// Of these, what makes load.
+const LOAD: &[&str] = &["nghttp2-client", "wrk"];
 /// Those that Debian starts as soon as they are installed.
 const SERVICES: &[&str] = &["haproxy", "nginx"];
 
+/// Installs what makes load, where it is missing.
+pub(crate) fn install_load() -> Result<()> {
+    setup::packages(&missing(LOAD))
+}
+
+fn missing(packages: &[&str]) -> Vec<String> {
+    let missing = packages.iter().filter(|package| !is_installed(package));
+    missing.map(|package| (*package).to_owned()).collect()
+}
+
 /// Installs what is missing, and gives the path of Envoy.
 pub(crate) fn install() -> Result<PathBuf> {
-    let missing: Vec<String> = PACKAGES
-        .iter()
-        .filter(|package| !is_installed(package))
-        .map(|package| (*package).to_owned())
-        .collect();
+    let missing = missing(PACKAGES);
     setup::packages(&missing)?;
     // Services of the user's own, which were there before, are left alone.
     for service in SERVICES.iter().filter(|name| missing.iter().any(|package| package == *name)) {

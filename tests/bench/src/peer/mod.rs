@@ -45,7 +45,7 @@ pub(crate) enum Peer {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Programs {
     /// Envoy.
-    #[arg(long)]
+    #[arg(long, default_value = "envoy")]
     pub(crate) envoy: PathBuf,
     /// The daemon of this project.
     #[arg(long)]
