@@ -272,7 +272,7 @@ fn attach(settings: &Settings) -> Result<Ground> {
         pin_directory: settings.pin_directory.clone(),
     };
     let (arrival, detached) = Arrival::with_pins(settings, &options).context(WITHOUT)?;
-    let mut loaded = detached.load(&privileged).context(WITHOUT)?;
+    let mut loaded = detached.begin(&privileged).context(WITHOUT)?;
     if let Some(seed) = arrival.seed(settings.workers) {
         loaded.maps().set_seed(seed);
     }

@@ -1,6 +1,7 @@
 //! Pins: counters go on over restarts, other layouts are refused, one daemon at a time.
 
 use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use gateway_common::abi::{self, map};
@@ -11,6 +12,7 @@ use gateway_common::verdict::{PacketVerdict, RequestVerdict};
 use gateway_daemon::bpf::{self, BanMaps, BpfError, Detached, LoadOptions, Packet, Privileged};
 use gateway_daemon::counters::{ListenerSlots, PathSlots, Regions, Totals};
 use gateway_daemon::model::ban::Source;
+use gateway_daemon::sys::bpf as bpf_sys;
 
 use crate::packet::syn;
 use crate::sandbox::{
@@ -280,4 +282,56 @@ fn an_earlier_layout_in_use_is_left_alone() {
     assert!(!bpf::is_continued(&earlier, pin_directory()));
     drop(load(options()));
     assert!(earlier.join("CLOCK").exists());
+}
+
+#[test]
+fn what_a_daemon_left_that_was_killed_while_it_loaded_is_no_hindrance() {
+    sandbox::enter();
+    let left = pin_directory().join("PROGRAM");
+    let leave = || {
+        fs::create_dir_all(pin_directory()).unwrap();
+        bpf_sys::pin(program(&EXIT_ZERO).unwrap().as_fd(), &left).unwrap();
+    };
+    leave();
+    drop(load(options()));
+    assert!(!left.exists());
+
+    leave();
+    let removed = bpf::unload(pin_directory()).unwrap();
+    assert!(removed.contains(&left), "{removed:?}");
+    assert!(!left.exists());
+}
+
+#[test]
+fn the_kernel_says_why_it_refuses_a_program() {
+    sandbox::enter();
+    let refusal = program(&EXIT[..1]).unwrap_err();
+    assert_eq!(refusal.error.raw_os_error(), Some(nix::libc::EACCES), "{refusal:?}");
+    assert!(refusal.log.contains("R0 !read_ok"), "{refusal:?}");
+}
+
+/// `exit`.
+const EXIT: [[u8; 8]; 1] = [[0x95, 0, 0, 0, 0, 0, 0, 0]];
+/// `r0 = 0; exit`.
+const EXIT_ZERO: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], EXIT[0]];
+
+/// Takes a TC program into the kernel.
+fn program(instructions: &[[u8; 8]]) -> Result<OwnedFd, bpf_sys::Refusal> {
+    // The header of `linux/btf.h`, one integer of 32 bits without a name of its own, and its name.
+    let header = [0x0001_eb9f_u32, 24, 0, 16, 16, 5];
+    let integer = [1, 1 << 24, 4, 32];
+    let numbers = header.into_iter().chain(integer).flat_map(u32::to_ne_bytes);
+    let types: Vec<u8> = numbers.chain(*b"\0int\0").collect();
+    let types = bpf_sys::load_types(&types).unwrap();
+    let none = bpf_sys::Records { bytes: &[], size: 0 };
+    bpf_sys::load_program(&bpf_sys::Program {
+        name: "test",
+        kind: 3,
+        attach: 0,
+        license: c"GPL",
+        instructions,
+        types: types.as_fd(),
+        functions: none,
+        lines: none,
+    })
 }

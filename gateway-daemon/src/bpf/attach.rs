@@ -116,6 +116,8 @@ impl Loaded {
             attachments.push(attachment);
             links.extend(more);
         }
+        // One that is attached nowhere has been verified all the same, and the thread has ended.
+        self.programs.wait()?;
         let (failed, left) = (vec![0; attachments.len()], self.beside);
         if !left {
             links.set_detach();

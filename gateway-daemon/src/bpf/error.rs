@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::programs::tc::TcError;
@@ -258,8 +257,8 @@ impl BpfError {
         matches!(self, Self::NotPermitted { .. })
     }
 
-    /// Sorts aya's answer to loading the object.
-    pub(super) fn from_load(error: EbpfError) -> Self {
+    /// Sorts the answer to loading the object.
+    pub(super) fn from_load(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::kernel("load the kernel object", error)
     }
 
@@ -277,9 +276,9 @@ impl BpfError {
         Self::Map { action, map, source: error.into() }
     }
 
-    fn kernel(action: impl Into<String>, error: impl Error + Send + Sync + 'static) -> Self {
-        let (action, not_permitted) = (action.into(), errno(&error) == Some(libc::EPERM));
-        let source = error.into();
+    fn kernel(action: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let (action, source) = (action.into(), source.into());
+        let not_permitted = errno(source.as_ref()) == Some(libc::EPERM);
         if not_permitted {
             Self::NotPermitted { action, source }
         } else {

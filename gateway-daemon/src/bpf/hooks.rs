@@ -15,7 +15,7 @@ use gateway_common::hook::Hook;
 use super::attach::AttachOptions;
 use super::error::errno;
 use super::links::{self, Held};
-use super::load::{self, Loaded};
+use super::load::Loaded;
 use super::{BpfError, inspect};
 use crate::model::attachment::{TcMode, TcOrder, XdpMode, XdpPlace};
 use crate::sys::link::{self, Link};
@@ -44,7 +44,7 @@ impl Loaded {
         if let Some(mode) = self.adopt_xdp(index, place, &pin, held).map_err(failed)?? {
             return Ok(mode);
         }
-        let program = load::xdp(&mut self.ebpf).map_err(failed)?;
+        let program = self.programs.xdp()?;
         let mut attach = |mode| {
             let id = program.attach(interface, mode)?;
             fd(program.take_link(id))
@@ -103,7 +103,10 @@ impl Loaded {
                 None
             }));
         }
-        let program = load::xdp(&mut self.ebpf)?;
+        let program = match self.programs.xdp() {
+            Ok(program) => program,
+            Err(error) => return Ok(Err(error)),
+        };
         let replaced = XdpLink::try_from(link)
             .map_err(not_a_link)
             .and_then(|link| program.attach_to_link(link));
@@ -124,9 +127,10 @@ impl Loaded {
         options: AttachOptions,
         links: &mut super::attach::Links,
     ) -> Result<TcMode, BpfError> {
+        // In the order in which the programs come.
         let hooks = [
-            (program::TC_INGRESS, Hook::TcIngress, TcAttachType::Ingress),
             (program::TC_EGRESS, Hook::TcEgress, TcAttachType::Egress),
+            (program::TC_INGRESS, Hook::TcIngress, TcAttachType::Ingress),
         ];
         let mut mode = options.tc;
         for (name, hook, attach) in hooks {
@@ -149,14 +153,13 @@ impl Loaded {
 
     fn attach_tcx(
         &mut self,
-        name: &str,
+        name: &'static str,
         interface: &str,
         hook: TcAttachType,
         order: TcOrder,
         pin: &Path,
     ) -> Result<Result<Held, ProgramError>, BpfError> {
-        let classifier = load::classifier(&mut self.ebpf, name)
-            .map_err(|error| failed(name, interface, error))?;
+        let classifier = self.programs.classifier(name)?;
         if let Some(link) = links::pinned(pin)? {
             let replaced = SchedClassifierLink::try_from(link)
                 .map_err(not_a_link)
@@ -185,7 +188,7 @@ impl Loaded {
     /// our program in place of its own.
     fn attach_filter(
         &mut self,
-        name: &str,
+        name: &'static str,
         interface: &str,
         hook: TcAttachType,
         order: TcOrder,
@@ -197,7 +200,7 @@ impl Loaded {
         {
             return Err(failed(error));
         }
-        let classifier = load::classifier(&mut self.ebpf, name).map_err(failed)?;
+        let classifier = self.programs.classifier(name)?;
         let priority = priority(order);
         let left = SchedClassifierLink::attached(interface, hook, priority, FILTER_HANDLE, None)
             .map_err(|error| failed(error.into()))?;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use gateway_common::abi::{self, map, program};
+use gateway_common::abi::{self, map};
 use gateway_common::counters::PACKET_ROWS_PER_CPU;
 
 use super::maps::Maps;
+use super::object::Object;
 use super::pins::{self, PinDirectory};
+use super::programs::Programs;
 use super::{BpfError, Privileged};
 use crate::model::policy::Cidr;
 
@@ -82,7 +82,15 @@ impl Detached {
     /// Loads maps and programs. Pinned maps of the same layout are continued: counters go on where
     /// they were. More workers than before: their rows are added. Steering, worker sockets and the
     /// deny list begin empty, unless another daemon uses them.
-    pub fn load(self, _: &Privileged) -> Result<Loaded, BpfError> {
+    pub fn load(self, privileged: &Privileged) -> Result<Loaded, BpfError> {
+        let mut loaded = self.begin(privileged)?;
+        loaded.programs.wait()?;
+        Ok(loaded)
+    }
+
+    /// The same, but answers as soon as the maps are there. The programs are taken into the kernel
+    /// meanwhile; what needs one waits for it, and [`Loaded::attach`] for all of them.
+    pub fn begin(self, _: &Privileged) -> Result<Loaded, BpfError> {
         let Self { options, pins, cpus, beside } = self;
         let specs = pins::specs(options.workers, cpus);
         let (workers, migration) = if beside {
@@ -90,25 +98,25 @@ impl Detached {
         } else {
             pins.check(&specs, options.workers)?
         };
-        let mut loader = EbpfLoader::new();
-        loader
-            .map_max_entries(map::REQUEST_COUNTERS, workers * abi::MAX_PATHS)
-            .map_max_entries(map::WIRE_COUNTERS, cpus * abi::MAX_PATHS)
-            .map_max_entries(map::PACKET_COUNTERS, cpus * PACKET_ROWS_PER_CPU);
-        for spec in &specs {
-            loader.map_pin_path(spec.name, pins.path().join(spec.name));
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(BpfError::from_load)?;
-        load_programs(&mut ebpf)?;
-        let mut maps = Maps::take(&mut ebpf, options.workers)?;
+        let entries = [
+            (map::REQUEST_COUNTERS, workers * abi::MAX_PATHS),
+            (map::WIRE_COUNTERS, cpus * abi::MAX_PATHS),
+            (map::PACKET_COUNTERS, cpus * PACKET_ROWS_PER_CPU),
+        ];
+        let mut object = Object::parse(OBJECT, &pins, &entries)?;
+        let mut opened = object.maps()?;
+        let programs = Programs::begin(object, pins.path()).map_err(BpfError::from_load)?;
+        let mut maps = Maps::take(&mut opened, options.workers)?;
         if let Some(migration) = migration {
             migration.finish(&maps)?;
         }
         if !beside {
-            maps.reset()?;
+            if !opened.fresh {
+                maps.reset()?;
+            }
             maps.set_blocks(&options.deny_sources, &options.trusted_sources)?;
         }
-        Ok(Loaded { ebpf, maps, pins, options, beside })
+        Ok(Loaded { programs, maps, pins, options, beside })
     }
 }
 
@@ -143,34 +151,9 @@ fn check(options: &LoadOptions) -> Result<u32, BpfError> {
         .ok_or(BpfError::Cpus { cpus, most: abi::MAX_CPUS })
 }
 
-fn load_programs(ebpf: &mut Ebpf) -> Result<(), BpfError> {
-    let failed =
-        |name: &str, error| BpfError::from_program(format!("load the program {name}"), error);
-    xdp(ebpf).and_then(Xdp::load).map_err(|error| failed(program::XDP, error))?;
-    for name in [program::TC_INGRESS, program::TC_EGRESS] {
-        classifier(ebpf, name)
-            .and_then(SchedClassifier::load)
-            .map_err(|error| failed(name, error))?;
-    }
-    Ok(())
-}
-
-/// The XDP program of the object.
-pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
-    ebpf.program_mut(program::XDP).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
-}
-
-/// A TC program of the object.
-pub(super) fn classifier<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut SchedClassifier, ProgramError> {
-    ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
-}
-
-/// Maps and programs are in the kernel, attached to nothing.
+/// Maps are in the kernel, and programs too or on their way there, attached to nothing.
 pub struct Loaded {
-    pub(super) ebpf: Ebpf,
+    pub(super) programs: Programs,
     pub(super) maps: Maps,
     pub(super) pins: PinDirectory,
     pub(super) options: LoadOptions,

@@ -5,14 +5,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
+use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map, MapData, MapError, SockMap};
-use aya::{Ebpf, Pod};
 use gateway_common::abi::{self, map};
 use gateway_common::steering::{Family, GatewayPort, GatewayPortEntry, worker_socket};
 
 use super::error::errno;
 use super::numbers::Numbers;
+use super::object::OpenMaps;
 use super::{BpfError, deny_filter, pins};
 use crate::counters::{ARRAYS, ListenerSlot};
 use crate::model::policy::Cidr;
@@ -36,10 +37,10 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf, workers: u32) -> Result<Self, BpfError> {
+    pub(super) fn take(opened: &mut OpenMaps, workers: u32) -> Result<Self, BpfError> {
         let arrays = ARRAYS
             .into_iter()
-            .map(|name| match ebpf.take_map(name) {
+            .map(|name| match opened.take(name) {
                 Some(Map::Array(data)) => Ok((name, data)),
                 _ => Err(missing(name)),
             })
@@ -47,12 +48,12 @@ impl Maps {
         Ok(Self {
             workers,
             seed: RandomState::new().hash_one(workers),
-            gateway_ports: typed(ebpf, map::GATEWAY_PORTS)?,
-            numbers: Numbers::take(ebpf)?,
-            worker_sockets: typed(ebpf, map::WORKER_SOCKETS)?,
-            denied: Blocks::take(ebpf, map::DENY_SOURCES_V4, map::DENY_SOURCES_V6)?,
-            deny_filter: region(ebpf, map::DENY_FILTER)?,
-            trusted: Blocks::take(ebpf, map::TRUSTED_SOURCES_V4, map::TRUSTED_SOURCES_V6)?,
+            gateway_ports: typed(opened, map::GATEWAY_PORTS)?,
+            numbers: Numbers::take(opened)?,
+            worker_sockets: typed(opened, map::WORKER_SOCKETS)?,
+            denied: Blocks::take(opened, map::DENY_SOURCES_V4, map::DENY_SOURCES_V6)?,
+            deny_filter: region(opened, map::DENY_FILTER)?,
+            trusted: Blocks::take(opened, map::TRUSTED_SOURCES_V4, map::TRUSTED_SOURCES_V6)?,
             arrays,
         })
     }
@@ -210,8 +211,8 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn take(ebpf: &mut Ebpf, v4: &'static str, v6: &'static str) -> Result<Self, BpfError> {
-        Ok(Self { names: [v4, v6], v4: typed(ebpf, v4)?, v6: typed(ebpf, v6)? })
+    fn take(opened: &mut OpenMaps, v4: &'static str, v6: &'static str) -> Result<Self, BpfError> {
+        Ok(Self { names: [v4, v6], v4: typed(opened, v4)?, v6: typed(opened, v6)? })
     }
 
     /// Holds these from now on, and no others. At no moment is a source missing that was there and
@@ -276,17 +277,17 @@ fn absent(name: &'static str, result: Result<(), MapError>) -> Result<(), BpfErr
     }
 }
 
-pub(super) fn typed<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, BpfError>
+pub(super) fn typed<M>(opened: &mut OpenMaps, name: &'static str) -> Result<M, BpfError>
 where
     M: TryFrom<Map, Error = MapError>,
 {
-    let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+    let map = opened.take(name).ok_or_else(|| missing(name))?;
     M::try_from(map).map_err(|error| BpfError::map("open", name, error))
 }
 
 /// An array of the object, mapped into memory.
-pub(super) fn region(ebpf: &mut Ebpf, name: &'static str) -> Result<Mapping, BpfError> {
-    match ebpf.take_map(name) {
+pub(super) fn region(opened: &mut OpenMaps, name: &'static str) -> Result<Mapping, BpfError> {
+    match opened.take(name) {
         Some(Map::Array(data)) => pins::region(name, &data),
         _ => Err(missing(name)),
     }

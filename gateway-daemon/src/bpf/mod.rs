@@ -51,9 +51,11 @@ mod links;
 mod load;
 mod maps;
 mod numbers;
+mod object;
 mod pins;
 mod privilege;
 mod probe;
+mod programs;
 mod succession;
 
 pub use attach::{AttachOptions, Attached, InterfaceChange};

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use gateway_common::abi::map;
 use gateway_common::steering::{GatewayPort, GatewayPortEntry, PortFilter, PortFirst};
 
 use super::BpfError;
 use super::maps::{region, typed};
+use super::object::OpenMaps;
 use crate::counters::ListenerSlot;
 use crate::model::port_range::PortRange;
 use crate::sys::mmap::Mapping;
@@ -30,12 +30,12 @@ pub(super) struct Numbers {
 type Group = (PortRange, bool);
 
 impl Numbers {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+    pub(super) fn take(opened: &mut OpenMaps) -> Result<Self, BpfError> {
         Ok(Self {
             steered: BTreeMap::new(),
-            filter: typed(ebpf, map::PORT_FILTER)?,
-            firsts: typed(ebpf, map::PORT_FIRST)?,
-            entries: region(ebpf, map::PORT_ENTRIES)?,
+            filter: typed(opened, map::PORT_FILTER)?,
+            firsts: typed(opened, map::PORT_FIRST)?,
+            entries: region(opened, map::PORT_ENTRIES)?,
         })
     }
 

@@ -25,6 +25,7 @@ use gateway_common::steering::{
 
 use super::error::errno;
 use super::maps::Maps;
+use super::programs::PASSING;
 use super::{BpfError, links};
 use crate::sys::mmap::Mapping;
 use crate::sys::mount;
@@ -226,8 +227,11 @@ impl PinDirectory {
             source,
         };
         let links = links::pins(&self.path).map_err(|error| failed("read", &self.path, error))?;
-        let known: Vec<PathBuf> =
-            names().chain([MIGRATING]).map(|name| self.path.join(name)).chain(links).collect();
+        let known: Vec<PathBuf> = names()
+            .chain([MIGRATING, PASSING])
+            .map(|name| self.path.join(name))
+            .chain(links)
+            .collect();
         let found = fs::read_dir(&self.path).map_err(|error| failed("read", &self.path, error))?;
         for path in found.filter_map(|entry| Some(entry.ok()?.path())) {
             if !known.contains(&path) {
@@ -472,7 +476,7 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, BpfError> {
         path: directory.to_owned(),
         source,
     })?;
-    let maps = names().chain([MIGRATING]).map(|name| pins.path().join(name));
+    let maps = names().chain([MIGRATING, PASSING]).map(|name| pins.path().join(name));
     for path in links.into_iter().chain(maps) {
         match fs::remove_file(&path) {
             Ok(()) => removed.push(path),

@@ -6,12 +6,19 @@
 //! is set, so that no later exec gains anything.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use crate::sys::caps::{self, Capability};
 
 /// What loading and attaching need.
 pub const NEEDED: [Capability; 4] =
     [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon, Capability::NetRaw];
+
+/// How often it is looked whether threads are gone that have ended: whoever joins one may go on a
+/// moment before the kernel takes it off the list.
+const LOOKS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Why privileges are missing or cannot be given up.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +38,8 @@ pub enum PrivilegeError {
     Threads(Vec<String>),
 }
 
-/// Proof that the process may load and attach. `app` makes it once, before any thread is started.
+/// Proof that the process may load and attach. `app` makes it once, before any thread is started
+/// but that which loads, and which ends before attaching does.
 #[derive(Debug)]
 pub struct Privileged(());
 
@@ -62,8 +70,15 @@ impl Privileged {
 pub fn keep_only(kept: &[Capability]) -> Result<(), PrivilegeError> {
     caps::forbid_new_privileges()?;
     caps::keep_only(kept)?;
-    let threads = caps::threads_that_differ()?;
-    if threads.is_empty() { Ok(()) } else { Err(PrivilegeError::Threads(threads)) }
+    let mut threads = caps::threads_that_differ()?;
+    for _ in 0..LOOKS {
+        if threads.is_empty() {
+            return Ok(());
+        }
+        thread::sleep(PAUSE);
+        threads = caps::threads_that_differ()?;
+    }
+    Err(PrivilegeError::Threads(threads))
 }
 
 fn list(capabilities: &[Capability]) -> String {

@@ -7,7 +7,7 @@ use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use gateway_common::abi::program;
 use gateway_common::hook::Hook;
 
-use super::load::{self, Loaded};
+use super::load::Loaded;
 use super::{BpfError, Privileged};
 
 /// Bytes of `struct __sk_buff`, up to and with `gso_size`.
@@ -61,17 +61,31 @@ impl Loaded {
         options.data_in = Some(packet.bytes);
         options.repeat = packet.repeat;
         let result = match hook {
-            Hook::Xdp => load::xdp(&mut self.ebpf).and_then(|xdp| xdp.test_run(options)),
+            Hook::Xdp => self.programs.xdp()?.test_run(options),
             Hook::TcIngress | Hook::TcEgress => {
                 let ingress = hook == Hook::TcIngress;
                 let name = if ingress { program::TC_INGRESS } else { program::TC_EGRESS };
                 options.ctx_in = Some(&context);
-                load::classifier(&mut self.ebpf, name).and_then(|tc| tc.test_run(options))
+                self.programs.classifier(name)?.test_run(options)
             }
         };
         let result = result.map_err(|error: ProgramError| {
             BpfError::from_program(format!("run a packet through {}", hook.name()), error)
         })?;
         Ok(PacketRun { action: result.return_value.cast_signed(), duration: result.duration })
+    }
+
+    /// How many instructions the verifier followed in the program of a hook: what loading it costs.
+    /// None where the kernel does not say.
+    pub fn verified(&mut self, hook: Hook) -> Result<Option<u32>, BpfError> {
+        let info = match hook {
+            Hook::Xdp => self.programs.xdp()?.info(),
+            Hook::TcIngress => self.programs.classifier(program::TC_INGRESS)?.info(),
+            Hook::TcEgress => self.programs.classifier(program::TC_EGRESS)?.info(),
+        };
+        let info = info.map_err(|error| {
+            BpfError::from_program(format!("examine the program of {}", hook.name()), error)
+        })?;
+        Ok(info.verified_instruction_count())
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod addresses;
 pub mod allocator;
+pub mod bpf;
 pub mod caps;
 pub mod channel;
 pub mod kernel;
