@@ -3,19 +3,14 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ringbuf_output};
 use gateway_common::budget::{Event, EventKind};
-use gateway_ebpf::parse::Segment;
+use gateway_common::steering::Family;
 
 use crate::maps::{CPU_STATE, EVENTS};
 
 /// Tells of an event.
 #[inline(always)]
-pub(crate) fn tell(kind: EventKind, segment: &Segment, now: u64) {
-    let event = Event {
-        at: now,
-        kind: kind as u32,
-        family: segment.headers.family.number().into(),
-        source: segment.source,
-    };
+pub(crate) fn tell(kind: EventKind, family: Family, source: [u8; 16], now: u64) {
+    let event = Event { at: now, kind: kind as u32, family: family.number().into(), source };
     let map = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the map is a ring buffer, and `event` has that many bytes, none of them padding.
     let told = unsafe {

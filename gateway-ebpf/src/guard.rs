@@ -30,7 +30,7 @@ pub(crate) fn judge(segment: &Segment) -> PacketVerdict {
     }
     if settings.syn_cost != 0
         && segment.headers.arrival() == Arrival::Opens
-        && !budget::has_room(segment, settings)
+        && !budget::has_room(segment)
     {
         return PacketVerdict::SynLimited;
     }
@@ -72,7 +72,7 @@ fn is_banned(segment: &Segment) -> bool {
             return false;
         }
         if (*ban).packets == 0 {
-            events::tell(EventKind::BanHit, segment, now);
+            events::tell(EventKind::BanHit, segment.headers.family, segment.source, now);
         }
         (*ban).packets += 1;
     }

@@ -1,12 +1,14 @@
 //! Contexts and packet memory: bounds-checked reads between `data` and `data_end`. All pointer
 //! arithmetic on packets is here.
 
+use core::hint::black_box;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::bpf_skb_pull_data;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use gateway_ebpf::parse::{Bytes, Parsed, parse};
+use gateway_ebpf::parse::{Bytes, Parsed, extensions, parse};
 
 /// Headers we may want to read: Ethernet, two tags, IPv6 and some extension headers, TCP.
 const HEADERS: u32 = 256;
@@ -21,26 +23,38 @@ const MOST_TRANSPORT: usize = 0x3fff;
 pub(crate) struct Frame {
     data: usize,
     end: usize,
+    context: Context,
+}
+
+/// Where it comes from.
+#[derive(Clone, Copy)]
+enum Context {
+    Xdp(*mut xdp_md),
+    Skb(*mut __sk_buff),
 }
 
 impl Frame {
     /// The packet of an XDP context.
     #[inline(always)]
     pub(crate) fn of_xdp(context: &XdpContext) -> Self {
-        let context: *const xdp_md = context.ctx;
+        Self::of_md(context.ctx)
+    }
+
+    #[inline(always)]
+    fn of_md(context: *mut xdp_md) -> Self {
         // SAFETY: the kernel passes a valid context. Volatile, because the compiler may otherwise
         // merge context reads into forms that the verifier refuses.
         let (data, end) =
             unsafe { (read(&raw const (*context).data), read(&raw const (*context).data_end)) };
-        Self { data: data as usize, end: end as usize }
+        Self { data: data as usize, end: end as usize, context: Context::Xdp(context) }
     }
 
     #[inline(always)]
-    fn of_skb(context: *const __sk_buff) -> Self {
+    fn of_skb(context: *mut __sk_buff) -> Self {
         // SAFETY: as in `of_xdp`.
         let (data, end) =
             unsafe { (read(&raw const (*context).data), read(&raw const (*context).data_end)) };
-        Self { data: data as usize, end: end as usize }
+        Self { data: data as usize, end: end as usize, context: Context::Skb(context) }
     }
 
     /// A pointer to `length` bytes at `offset`, if they are there.
@@ -67,6 +81,66 @@ impl Bytes for Frame {
         // SAFETY: `pointer` checked that N bytes follow; bytes need no alignment.
         Some(unsafe { *pointer.cast() })
     }
+
+    #[inline(always)]
+    fn behind_extensions(&self, next: u8, offset: usize) -> Option<(u8, usize)> {
+        let start = Walk::pack(next, offset);
+        let end = match self.context {
+            Context::Xdp(context) => gateway_xdp_v6(context, start),
+            Context::Skb(context) => gateway_skb_v6(context, start),
+        };
+        Walk::unpack(end)
+    }
+}
+
+/// An extension header or protocol of IPv6 and where it begins, as one number: what a function that
+/// the verifier looks at by itself may take and answer.
+struct Walk;
+
+impl Walk {
+    /// What is answered where the packet ends before.
+    const TRUNCATED: u64 = u64::MAX;
+
+    #[inline(always)]
+    fn pack(next: u8, offset: usize) -> u64 {
+        (offset as u64) << 8 | u64::from(next)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it was put together from both")]
+    fn unpack(walk: u64) -> Option<(u8, usize)> {
+        if walk == Self::TRUNCATED {
+            return None;
+        }
+        // The mask is for the verifier. The compiler would leave it out, as it knows what is answered.
+        Some((walk as u8, black_box(walk >> 8) as usize & MOST_TRANSPORT))
+    }
+
+    #[inline(always)]
+    fn on(frame: &Frame, start: u64) -> u64 {
+        let Some((next, offset)) = Self::unpack(start) else { return Self::TRUNCATED };
+        match extensions(frame, next, offset & MOST_NETWORK) {
+            Some((next, offset)) => Self::pack(next, offset),
+            None => Self::TRUNCATED,
+        }
+    }
+}
+
+/// Walks the extension headers of a packet at XDP.
+///
+/// Not inlined, and visible, so that the verifier looks at it once, by itself (a global function):
+/// it would else walk six headers for every way to get there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn gateway_xdp_v6(context: *mut xdp_md, start: u64) -> u64 {
+    Walk::on(&Frame::of_md(context), start)
+}
+
+/// The same at TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn gateway_skb_v6(context: *mut __sk_buff, start: u64) -> u64 {
+    Walk::on(&Frame::of_skb(context), start)
 }
 
 /// What TC programs read from their context.

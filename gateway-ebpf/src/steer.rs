@@ -11,6 +11,7 @@
 //! - Every other segment is left to the kernel, which finds the connection by itself, with the
 //!   route that it remembers for it.
 
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use aya_ebpf::bindings::{
@@ -134,8 +135,13 @@ impl Drop for Listener {
 fn is_known(skb: &Skb, segment: &Segment) -> bool {
     const IPV4_TUPLE: u32 = 12;
     const IPV6_TUPLE: u32 = 36;
+    #[repr(C, align(8))]
+    struct Tuple([u8; IPV6_TUPLE as usize]);
     // `struct bpf_sock_tuple` of either family, in one place: the stack is small.
-    let mut tuple = [0_u8; IPV6_TUPLE as usize];
+    let mut tuple = MaybeUninit::<Tuple>::uninit();
+    zero(&mut tuple);
+    // SAFETY: bytes, all zero.
+    let Tuple(tuple) = unsafe { tuple.assume_init_mut() };
     let (source_port, destination_port) =
         (segment.headers.source_port.to_be_bytes(), segment.headers.destination_port.to_be_bytes());
     let length = match segment.headers.family {
@@ -154,7 +160,7 @@ fn is_known(skb: &Skb, segment: &Segment) -> bool {
             IPV6_TUPLE
         }
     };
-    is_socket(skb, (&raw const tuple).cast(), length)
+    is_socket(skb, (&raw const *tuple).cast(), length)
 }
 
 #[inline(always)]
@@ -182,36 +188,33 @@ fn is_socket(skb: &Skb, tuple: *const c_void, length: u32) -> bool {
 #[inline(always)]
 fn is_local(skb: &Skb, segment: &Segment) -> bool {
     /// `struct bpf_fib_lookup` of the kernel.
-    #[repr(C)]
+    #[repr(C, align(8))]
     struct Route {
         family: u8,
         protocol: u8,
         source_port: u16,
         destination_port: u16,
-        length: u16,
+        _length: u16,
         interface: u32,
-        flow: u32,
+        _flow: u32,
         source: [u8; 16],
         destination: [u8; 16],
-        rest: [u32; 4],
+        _rest: [u32; 4],
     }
     const ROUTE: i32 = 64;
     const _: () = assert!(size_of::<Route>() == ROUTE as usize);
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
     const TCP: u8 = 6;
-    let mut route = Route {
-        family: AF_INET6,
-        protocol: TCP,
-        source_port: segment.headers.source_port.to_be(),
-        destination_port: segment.headers.destination_port.to_be(),
-        length: 0,
-        interface: skb.interface,
-        flow: 0,
-        source: [0; 16],
-        destination: [0; 16],
-        rest: [0; 4],
-    };
+    let mut route = MaybeUninit::<Route>::uninit();
+    zero(&mut route);
+    // SAFETY: numbers, all zero.
+    let route = unsafe { route.assume_init_mut() };
+    route.family = AF_INET6;
+    route.protocol = TCP;
+    route.source_port = segment.headers.source_port.to_be();
+    route.destination_port = segment.headers.destination_port.to_be();
+    route.interface = skb.interface;
     // Filled in place: the stack is small.
     match segment.headers.family {
         Family::V4 => {
@@ -225,10 +228,22 @@ fn is_local(skb: &Skb, segment: &Segment) -> bool {
         }
     }
     // SAFETY: the context is the kernel's, and `route` has the layout and the size it expects.
-    let answer = unsafe { bpf_fib_lookup(skb.context.cast(), (&raw mut route).cast(), ROUTE, 0) };
+    let answer = unsafe { bpf_fib_lookup(skb.context.cast(), (&raw mut *route).cast(), ROUTE, 0) };
     // "Not forwarded" is the kernel's word for local.
     answer == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED)
         || answer == i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED)
+}
+
+/// Fills with zeros, word for word. Of an array of zeros the compiler makes a call of a loop over
+/// bytes, which the verifier walks round by round, and every SYN too.
+#[inline(always)]
+fn zero<T>(value: &mut MaybeUninit<T>) {
+    const { assert!(align_of::<T>() == align_of::<u64>()) };
+    let words = value.as_mut_ptr().cast::<u64>();
+    for at in 0..size_of::<T>() / size_of::<u64>() {
+        // SAFETY: within `value`, which is aligned for words.
+        unsafe { words.add(at).write_volatile(0) };
+    }
 }
 
 /// The IPv4 address in an IPv4-mapped one.

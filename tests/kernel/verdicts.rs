@@ -262,3 +262,14 @@ fn egress_counts_for_the_path_of_a_mark() {
     assert_eq!(seen, 8, "packets of a batch count one by one");
     assert_sums(&regions);
 }
+
+/// A start waits for the verifier, about a millisecond per thousand instructions that it follows.
+#[test]
+fn no_program_takes_the_verifier_long() {
+    sandbox::enter();
+    let mut loaded = sandbox::load(sandbox::options());
+    for hook in Hook::ALL {
+        let verified = loaded.verified(hook).unwrap().expect("a kernel that counts");
+        assert!(verified < 8_000, "{}: {verified} instructions", hook.name());
+    }
+}

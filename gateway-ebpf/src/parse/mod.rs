@@ -31,6 +31,13 @@ const IPV6_SOURCE: usize = 8;
 pub trait Bytes {
     /// The `N` bytes from `offset` on; none beyond the end.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// What [`extensions`] finds. Few packets have any, so that whoever likes can walk them in a
+    /// place of their own.
+    #[inline(always)]
+    fn behind_extensions(&self, next: u8, offset: usize) -> Option<(u8, usize)> {
+        extensions(self, next, offset)
+    }
 }
 
 impl Bytes for [u8] {
@@ -161,8 +168,32 @@ fn ipv6<B: Bytes + ?Sized>(packet: &B, network: usize) -> Option<Parsed> {
     if fixed[0] >> 4 != 6 {
         return None;
     }
-    let mut next = fixed[6];
-    let mut offset = network + IPV6_HEADER;
+    let (mut next, mut offset) = (fixed[6], network + IPV6_HEADER);
+    if is_extension(next) {
+        (next, offset) = packet.behind_extensions(next, offset)?;
+    }
+    match next {
+        NEXT_TCP => tcp(packet, network, offset, Family::V6),
+        NEXT_FRAGMENT => Some(Parsed::Fragment),
+        _ if is_extension(next) => None,
+        _ => Some(Parsed::Other),
+    }
+}
+
+#[inline(always)]
+fn is_extension(next: u8) -> bool {
+    matches!(next, NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION | NEXT_AUTHENTICATION)
+}
+
+/// Walks the extension headers of IPv6 from `offset` on, of which `next` is the first. Answers the
+/// protocol that follows, or the next extension header after as many as we look at, and where it
+/// begins.
+#[inline(always)]
+pub fn extensions<B: Bytes + ?Sized>(
+    packet: &B,
+    mut next: u8,
+    mut offset: usize,
+) -> Option<(u8, usize)> {
     for _ in 0..EXTENSION_HEADERS {
         let unit = match next {
             NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION => 8,
@@ -175,12 +206,7 @@ fn ipv6<B: Bytes + ?Sized>(packet: &B, network: usize) -> Option<Parsed> {
         offset += if unit == 4 { (length + 2) * 4 } else { (length + 1) * 8 };
         next = following;
     }
-    match next {
-        NEXT_TCP => tcp(packet, network, offset, Family::V6),
-        NEXT_FRAGMENT => Some(Parsed::Fragment),
-        NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION | NEXT_AUTHENTICATION => None,
-        _ => Some(Parsed::Other),
-    }
+    Some((next, offset))
 }
 
 #[inline(always)]
