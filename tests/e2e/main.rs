@@ -24,6 +24,7 @@ mod privileges;
 mod reload;
 mod requests;
 mod setting;
+mod tags;
 mod targets;
 mod tls;
 mod tools;
