@@ -147,7 +147,7 @@ fn unload_leaves_nothing() {
     sandbox::enter();
     assert_eq!(bpf::unload(pin_directory()).unwrap(), [] as [PathBuf; 0]);
     drop(load(options()));
-    let removed = bpf::unload(pin_directory()).unwrap();
+    let removed = sandbox::unload();
     assert!(removed.contains(&pin_directory().join(map::REQUEST_COUNTERS)));
     assert!(!Path::new("/sys/fs/bpf/gateway").exists());
     let error = bpf::pinned_region(pin_directory(), map::PATH_NAMES).unwrap_err().to_string();
@@ -297,7 +297,7 @@ fn what_a_daemon_left_that_was_killed_while_it_loaded_is_no_hindrance() {
     assert!(!left.exists());
 
     leave();
-    let removed = bpf::unload(pin_directory()).unwrap();
+    let removed = sandbox::unload();
     assert!(removed.contains(&left), "{removed:?}");
     assert!(!left.exists());
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -12,7 +12,9 @@ use gateway_common::abi;
 use gateway_common::hook::Hook;
 use gateway_common::steering::Family;
 use gateway_common::verdict::PacketVerdict;
-use gateway_daemon::bpf::{Attached, BpfError, Detached, LoadOptions, Loaded, Maps, Privileged};
+use gateway_daemon::bpf::{
+    self, Attached, BpfError, Detached, LoadOptions, Loaded, Maps, Privileged,
+};
 use gateway_daemon::counters::{ListenerSlot, ListenerSlots, Regions, Totals};
 use gateway_daemon::model::policy::Cidr;
 use gateway_daemon::sys::socket::worker_listener;
@@ -67,20 +69,30 @@ pub(crate) fn options() -> LoadOptions {
     LoadOptions::new(WORKERS)
 }
 
-/// Loads, or says why not. A process that another test is just starting holds the lock of a daemon
-/// that has ended between fork and exec, so that is waited for.
+/// Loads, or says why not.
 #[expect(clippy::needless_pass_by_value, reason = "called as the loader itself is")]
 pub(crate) fn load(options: LoadOptions) -> Loaded {
     let privileged = Privileged::acquire().unwrap_or_else(|error| panic!("{error}"));
-    let prepared = (0..1_000).find_map(|_| match Detached::prepare(options.clone()) {
+    let detached = once_free(|| Detached::prepare(options.clone()));
+    detached.load(&privileged).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Removes the pins, or says why not. Answers which.
+pub(crate) fn unload() -> Vec<PathBuf> {
+    once_free(|| bpf::unload(pin_directory()))
+}
+
+/// Once nobody has the pins: a process that another test is just starting holds the lock of a daemon
+/// that has ended between fork and exec, so that is waited for.
+fn once_free<T>(take: impl Fn() -> Result<T, BpfError>) -> T {
+    let taken = (0..1_000).find_map(|_| match take() {
         Err(BpfError::Busy { .. }) => {
             thread::sleep(Duration::from_millis(5));
             None
         }
         other => Some(other),
     });
-    let detached = prepared.expect("free pins").unwrap_or_else(|error| panic!("{error}"));
-    detached.load(&privileged).unwrap_or_else(|error| panic!("{error}"))
+    taken.expect("free pins").unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Loads with denied sources.

@@ -122,7 +122,7 @@ fn a_commit_takes_over_and_the_predecessor_leaves() {
     assert!(bpf::unload(pin_directory()).is_err(), "the lock is shared");
     drop(second);
     assert_eq!((programs(), self::steered()), (vec![], 0));
-    bpf::unload(pin_directory()).unwrap();
+    sandbox::unload();
 }
 
 #[test]
