@@ -5,6 +5,7 @@ pub mod corpus;
 pub mod curl;
 pub mod daemon;
 pub mod environment;
+pub mod haproxy;
 pub mod issuer;
 pub mod load;
 pub mod manifests;

@@ -26,6 +26,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("jq", "jq"),
     ("unshare", "util-linux"),
     ("valgrind", "valgrind"),
+    ("haproxy", "haproxy"),
 ];
 
 /// Debian's packages for compiling to BPF, where rustup has no nightly that can.
