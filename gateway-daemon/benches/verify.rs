@@ -121,7 +121,8 @@ fn rule(jwk: &str) -> JwtRule {
 
 fn view(token: &str) -> Option<RequestView> {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
-    let conn = ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None };
+    let conn =
+        ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None, proxied: None };
     let request = http::Request::builder()
         .header("host", "gw.example.test")
         .header("authorization", format!("Bearer {token}"));

@@ -37,6 +37,7 @@ use crate::counters::{Gauge, Memory, PathSlots, Regions};
 use crate::handover::Heir;
 use crate::lifecycle::{self, Drained, Readiness, Request, Signals};
 use crate::model::attachment::Attachment;
+use crate::model::topology::{Proxies, ProxyFaults};
 use crate::proxy::{self, LogWriter, WorkerCommand, WorkerParts};
 use crate::settings::{Datapath, Settings};
 use crate::snapshot::SnapshotWriter;
@@ -77,6 +78,7 @@ fn run(settings: &Settings) -> Result<()> {
         shadow: control.shadow(),
         log_dropped: log.as_ref().map(LogWriter::dropped),
         bans: bans.status(),
+        proxy_faults: crew.proxy_faults,
         interfaces: ports.interfaces(),
         datapath: settings.datapath.word(),
     });
@@ -131,6 +133,7 @@ fn read(settings: &Settings) -> Result<Prepared> {
             authorities: settings.keys.authorities.clone(),
             state_directory: Some(settings.keys.state_directory.clone()),
         },
+        proxies: Some(Proxies::new(&settings.trusted_proxies)),
     })?)
 }
 
@@ -139,6 +142,7 @@ struct Crew {
     workers: Vec<JoinHandle<()>>,
     gauge: Gauge,
     token_caches: Vec<CacheCounters>,
+    proxy_faults: Arc<ProxyFaults>,
     drained: Drained,
 }
 
@@ -153,6 +157,7 @@ fn start_workers(
     let gauge = Gauge::default();
     let (guard, drained) = lifecycle::drain();
     let mut token_caches = Vec::new();
+    let proxy_faults = Arc::<ProxyFaults>::default();
     let mut workers = Vec::new();
     for (id, receiver) in (0..).zip(receivers) {
         let token_cache = CacheCounters::default();
@@ -167,11 +172,12 @@ fn start_workers(
             access_log: log.cloned(),
             marks: settings.datapath == Datapath::Ebpf,
             watch: bans.watch(),
+            proxy_faults: Arc::clone(&proxy_faults),
             drain: guard.clone(),
         };
         workers.push(start_worker(parts, receiver)?);
     }
-    Ok(Crew { workers, gauge, token_caches, drained })
+    Ok(Crew { workers, gauge, token_caches, proxy_faults, drained })
 }
 
 /// Whoever took over, and what it has to be told of.

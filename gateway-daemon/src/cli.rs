@@ -84,6 +84,10 @@ pub struct ConfigArgs {
     /// A kind that is not ours: report and ignore it instead of refusing (repeatable).
     #[arg(long, value_name = "KIND", env = "GATEWAY_IGNORE_KIND", value_delimiter = ',')]
     pub ignore_kind: Vec<String>,
+    /// Address or CIDR of proxies in front that may say who the client is, where a Gateway's
+    /// gatewayTopology trusts any; they are never banned (repeatable).
+    #[arg(long, value_name = "CIDR", env = "GATEWAY_TRUSTED_PROXY", value_delimiter = ',', value_parser = parse_cidr)]
+    pub trusted_proxy: Vec<Cidr>,
 }
 
 /// Arguments of `check`.
@@ -318,6 +322,7 @@ impl RunArgs {
         Settings {
             config: self.config.config,
             ignore_kinds: self.config.ignore_kind,
+            trusted_proxies: self.config.trusted_proxy.clone(),
             interfaces: self.interface,
             datapath: match self.datapath {
                 DatapathWord::Ebpf => Datapath::Ebpf,
@@ -347,7 +352,7 @@ impl RunArgs {
                 authorities: self.keys.jwks_ca,
                 allow_private: self.keys.jwks_allow_private,
             },
-            bans: self.bans.settings(),
+            bans: self.bans.settings(&self.config.trusted_proxy),
             limits: Limits {
                 max_head_bytes: limits.max_head_bytes,
                 max_headers: limits.max_headers,

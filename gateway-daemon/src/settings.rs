@@ -49,6 +49,8 @@ pub struct Settings {
     pub config: Vec<PathBuf>,
     /// Kinds that are reported and ignored.
     pub ignore_kinds: Vec<String>,
+    /// Who may speak for clients.
+    pub trusted_proxies: Vec<Cidr>,
     /// Interfaces to attach to.
     pub interfaces: Vec<String>,
     /// Kernel half or not.

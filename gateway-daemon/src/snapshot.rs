@@ -17,6 +17,7 @@ use crate::model::keys::KeyFeed;
 use crate::model::listener::{GatewayIndex, Hostname, ListenerIndex};
 use crate::model::object::ObjectRef;
 use crate::model::refusal::Refusals;
+use crate::model::topology::{Proxies, Topology};
 use crate::route::{PathIndex, Table};
 
 pub use self::ports::{Port, Ports};
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub paths: Arc<PathIndex>,
     /// How the keys that are fetched are doing, for observers.
     pub feeds: Vec<Arc<KeyFeed>>,
+    /// Who may speak for clients.
+    pub proxies: Proxies,
 }
 
 impl Snapshot {
@@ -48,6 +51,7 @@ impl Snapshot {
             authenticator,
             engine: Arc::clone(&gateway.engine),
             refusals: Arc::clone(&gateway.refusals),
+            topology: gateway.topology,
         });
         Self {
             generation: self.generation + 1,
@@ -56,6 +60,7 @@ impl Snapshot {
             routes: Arc::clone(&self.routes),
             paths: Arc::clone(&self.paths),
             feeds: self.feeds.clone(),
+            proxies: self.proxies.clone(),
         }
     }
 
@@ -94,6 +99,8 @@ pub struct Gateway {
     pub engine: Arc<Engine>,
     /// How refused requests are told.
     pub refusals: Arc<Refusals>,
+    /// What stands in front of it.
+    pub topology: Topology,
 }
 
 /// The writing end; one per process.

@@ -20,7 +20,7 @@ const BAD: &str = "10.78.0.2";
 const GOOD: &str = "10.77.0.2";
 /// Of Linux.
 const EINPROGRESS: i32 = 115;
-const ADMIN: &str = "127.0.0.1:9901";
+pub(crate) const ADMIN: &str = "127.0.0.1:9901";
 
 /// A gateway that bans at the fifth bad token.
 fn start(arguments: &[&str]) -> Result<Setting> {
@@ -71,13 +71,13 @@ impl Setting {
     }
 
     /// Waits until a metric has this value.
-    fn metric_is(&self, sample: &str, value: u64) -> Result<()> {
+    pub(crate) fn metric_is(&self, sample: &str, value: u64) -> Result<()> {
         let what = format!("{sample} {value}");
         self.daemon.until(&what, || (self.metric(sample).ok()? == value).then_some(()))
     }
 
     /// Waits for a line of the log that has all of these parts.
-    fn logs_line(&self, parts: &[&str]) -> Result<()> {
+    pub(crate) fn logs_line(&self, parts: &[&str]) -> Result<()> {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));
         let found = || self.daemon.log().lines().any(has).then_some(());
         self.daemon.until(&format!("{parts:?} in the log"), found)
@@ -92,7 +92,7 @@ impl Setting {
     }
 }
 
-fn binary() -> Result<String> {
+pub(crate) fn binary() -> Result<String> {
     Ok(daemon_binary()?.to_str().context("the daemon's path is not UTF-8")?.to_owned())
 }
 

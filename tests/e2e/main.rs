@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod bans;
 mod claims;
+mod clients;
 mod counters;
 mod doctor;
 mod drain;

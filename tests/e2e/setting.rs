@@ -32,11 +32,13 @@ pub(crate) struct Options<'o> {
     pub(crate) arguments: &'o [&'o str],
     pub(crate) answer: Option<Arc<origin::Answer>>,
     pub(crate) interfaces: &'o [&'o str],
+    /// More manifests, by file.
+    pub(crate) files: &'o [(&'o str, String)],
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { arguments: &[], answer: None, interfaces: &["g0", "lo"] }
+        Self { arguments: &[], answer: None, interfaces: &["g0", "lo"], files: &[] }
     }
 }
 
@@ -60,6 +62,9 @@ impl Options<'_> {
         manifests.write("base.yaml", &manifests::base(&listeners, origin.address))?;
         manifests.write("secret.yaml", &secret)?;
         manifests.write("policy.yaml", &policy()?)?;
+        for (name, text) in self.files {
+            manifests.write(name, text)?;
+        }
         let certificate = manifests.path().join("certificate.pem");
         std::fs::write(&certificate, pem)?;
         let mut arguments = vec!["--workers", "2"];

@@ -12,6 +12,7 @@ use crate::authz::ShadowTotals;
 use crate::counters::{PathTotals, Totals};
 use crate::model::ext_authz::{CheckOutcome, Provider};
 use crate::model::policy::Action;
+use crate::model::topology::{ProxyFault, ProxyFaults};
 
 /// The whole page.
 pub(super) fn render(observed: &Observed) -> String {
@@ -19,6 +20,7 @@ pub(super) fn render(observed: &Observed) -> String {
     let mut page = Page::default();
     requests(&mut page, &totals);
     connections(&mut page, &totals, observed);
+    proxy_headers(&mut page, &observed.proxy_faults);
     packets(&mut page, &totals);
     super::interfaces::families(&mut page, &observed.interfaces.get());
     configuration(&mut page, observed);
@@ -28,6 +30,14 @@ pub(super) fn render(observed: &Observed) -> String {
     super::tokens::families(&mut page, &observed.token_caches);
     super::keys::families(&mut page, &observed.snapshots.current().feeds);
     page.0
+}
+
+fn proxy_headers(page: &mut Page, faults: &ProxyFaults) {
+    const NAME: &str = "gateway_proxy_header_failures_total";
+    page.family(NAME, "counter", "Connections closed for want of a good PROXY header, by why.");
+    for &fault in ProxyFault::ALL {
+        page.sample(NAME, &[("reason", fault.word())], faults.get(fault));
+    }
 }
 
 fn requests(page: &mut Page, totals: &Totals) {

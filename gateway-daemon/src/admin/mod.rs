@@ -29,6 +29,7 @@ use crate::authz::ShadowLedger;
 use crate::bans::Status;
 use crate::counters::{Gauge, Regions, Totals};
 use crate::lifecycle::Readiness;
+use crate::model::topology::ProxyFaults;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
 
 pub use self::interfaces::Interfaces;
@@ -53,6 +54,8 @@ pub struct Observed {
     pub log_dropped: Option<Arc<AtomicU64>>,
     /// Bans; none with `--bans off`.
     pub bans: Option<Arc<Status>>,
+    /// Connections that were closed for want of a PROXY header.
+    pub proxy_faults: Arc<ProxyFaults>,
     /// Where the kernel half is attached.
     pub interfaces: Arc<Interfaces>,
     /// `ebpf` or `off`.

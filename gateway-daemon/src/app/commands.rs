@@ -11,6 +11,7 @@ use crate::cli::Command;
 use crate::cli::generate::GenerateCommand;
 use crate::cli::tools::TokenCommand;
 use crate::counters::{self, Regions};
+use crate::model::topology::Proxies;
 use crate::sys::memory;
 use crate::{admin, control, doctor, telemetry, tools};
 
@@ -26,7 +27,8 @@ pub fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Check(arguments) => {
             let config = &arguments.config;
-            let checked = control::check::run(&config.config, &config.ignore_kind);
+            let proxies = Proxies::new(&config.trusted_proxy);
+            let checked = control::check::run(&config.config, &config.ignore_kind, proxies);
             print!("{}", checked.render());
             if !checked.is_good() {
                 return Ok(ExitCode::FAILURE);

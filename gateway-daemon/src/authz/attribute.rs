@@ -64,9 +64,14 @@ impl Header {
 }
 
 impl Facts<'_> {
-    /// The peer address. No proxy in front of the gateway is trusted, so it is the client's too.
-    pub(super) fn client_ip(&self) -> IpAddr {
+    /// The other end of the TCP connection.
+    pub(super) fn peer_ip(&self) -> IpAddr {
         self.conn.peer.ip()
+    }
+
+    /// Who asks, by the word of trusted proxies in front; else the peer.
+    pub(super) fn client_ip(&self) -> IpAddr {
+        self.conn.client().ip()
     }
 
     /// Shows the texts of a claim: a string, or the strings of a list. Nothing else is a text.

@@ -14,6 +14,7 @@ pub(super) enum Condition {
     /// A claim by its path.
     Claim(Box<[Arc<str>]>, TextConstraint),
     Principal(PrincipalConstraint),
+    PeerIp(Constraint<Cidr>),
     ClientIp(Constraint<Cidr>),
     GatewayIp(Constraint<Cidr>),
     Port(Constraint<u16>),
@@ -52,9 +53,8 @@ impl Condition {
             (Attribute::RequestPrincipal, ConditionValues::Principal(principals)) => {
                 Self::Principal(PrincipalConstraint::new(principals))
             }
-            (Attribute::SourceIp | Attribute::RemoteIp, ConditionValues::Ip(blocks)) => {
-                Self::ClientIp(blocks.clone())
-            }
+            (Attribute::SourceIp, ConditionValues::Ip(blocks)) => Self::PeerIp(blocks.clone()),
+            (Attribute::RemoteIp, ConditionValues::Ip(blocks)) => Self::ClientIp(blocks.clone()),
             (Attribute::DestinationIp, ConditionValues::Ip(blocks)) => {
                 Self::GatewayIp(blocks.clone())
             }
@@ -75,6 +75,7 @@ impl Condition {
             Self::Header(header, texts) => texts.admits_some(|look| header.each(facts, look)),
             Self::Claim(path, texts) => texts.admits_some(|look| facts.each_claim(path, look)),
             Self::Principal(principals) => principals.admits(facts.identity),
+            Self::PeerIp(blocks) => in_blocks(blocks, facts.peer_ip()),
             Self::ClientIp(blocks) => in_blocks(blocks, facts.client_ip()),
             Self::GatewayIp(blocks) => in_blocks(blocks, facts.conn.local.ip()),
             Self::Port(ports) => admits_port(ports, facts.conn.local.port()),

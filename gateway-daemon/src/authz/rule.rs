@@ -112,7 +112,7 @@ impl Source {
 
     fn matches(&self, facts: &Facts<'_>) -> bool {
         self.peer_identity
-            && in_blocks(&self.ip_blocks, facts.client_ip())
+            && in_blocks(&self.ip_blocks, facts.peer_ip())
             && in_blocks(&self.remote_ip_blocks, facts.client_ip())
             && self.request_principals.admits(facts.identity)
     }

@@ -14,7 +14,7 @@ use crate::model::policy::{
     Attribute, Cidr, Condition, ConditionValues, Constraint, Operation, PathPattern, Pattern,
     Rule as ModelRule, Source,
 };
-use crate::request::Scheme;
+use crate::request::{Proxied, Scheme};
 
 fn policy(name: &str, action: Action, rules: Vec<ModelRule>) -> Policy {
     let object =
@@ -80,6 +80,7 @@ fn conn() -> ConnMeta {
         local: SocketAddr::from(([127, 0, 0, 1], 8080)),
         scheme: Scheme::Http,
         sni: None,
+        proxied: None,
     }
 }
 
@@ -320,6 +321,41 @@ fn addresses_are_those_of_the_connection() {
         assert_eq!(allows(&from(source), &forwarded, None), expected, "ipBlocks {block}");
         let source = Source { remote_ip_blocks: blocks(block), ..Source::default() };
         assert_eq!(allows(&from(source), &forwarded, None), expected, "remoteIpBlocks {block}");
+    }
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_is_remote_and_the_proxy_the_peer() {
+    let blocks =
+        |block: &str| Constraint { values: vec![Cidr::parse(block).unwrap()], not_values: vec![] };
+    let client = SocketAddr::from(([192, 0, 2, 1], 0));
+    let source = SocketAddr::from(([198, 51, 100, 1], 0));
+    let proxied = Some(Box::new(Proxied { source, client, headers: true }));
+    let conn = ConnMeta { proxied, ..conn() };
+    let allows = |rule: &ModelRule| {
+        let engine = Engine::compile(vec![policy("p", Action::Allow, vec![rule.clone()])]);
+        let view = view("GET", "/", &[]);
+        match engine.consult(&view, &conn).unwrap() {
+            Consultation::Vetted(vetted) => engine.decide(vetted, &view, &conn, None).is_ok(),
+            Consultation::Ask(_) => panic!("nobody has to be asked"),
+        }
+    };
+    for (block, peer, remote) in [
+        ("10.0.0.0/8", true, false),
+        ("192.0.2.0/24", false, true),
+        // Who is in between is neither.
+        ("198.51.100.0/24", false, false),
+    ] {
+        let source = Source { ip_blocks: blocks(block), ..Source::default() };
+        assert_eq!(allows(&from(source)), peer, "ipBlocks {block}");
+        let source = Source { remote_ip_blocks: blocks(block), ..Source::default() };
+        assert_eq!(allows(&from(source)), remote, "remoteIpBlocks {block}");
+        for (attribute, expected) in [(Attribute::SourceIp, peer), (Attribute::RemoteIp, remote)] {
+            let values = ConditionValues::Ip(blocks(block));
+            let condition = Condition { attribute: attribute.clone(), values };
+            let rule = ModelRule { when: vec![condition], ..ModelRule::default() };
+            assert_eq!(allows(&rule), expected, "{attribute:?} {block}");
+        }
     }
 }
 

@@ -102,6 +102,7 @@ mod tests {
             local: ([127, 0, 0, 1], 80).into(),
             scheme: Scheme::Http,
             sni: None,
+            proxied: None,
         };
         let request = http::Request::builder().uri("/x").header("host", "a.test").body(());
         let view = RequestView::read(request.unwrap().into_parts().0, &conn).unwrap();

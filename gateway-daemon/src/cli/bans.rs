@@ -78,7 +78,8 @@ impl BanArgs {
         })
     }
 
-    pub(super) fn settings(self) -> Bans {
+    /// Proxies that may speak for clients are trusted with the others: their addresses stand for many.
+    pub(super) fn settings(self, proxies: &[Cidr]) -> Bans {
         Bans {
             mode: match self.bans {
                 BansWord::Off => BanMode::Off,
@@ -92,7 +93,7 @@ impl BanArgs {
             max_share: self.ban_max_share,
             budget: self.budget(),
             earned_duration: self.earned_duration,
-            trusted: self.trusted_source,
+            trusted: [&self.trusted_source, proxies].concat(),
         }
     }
 }

@@ -38,9 +38,13 @@ pub struct ExplainArgs {
     /// A file with a token for `Authorization: Bearer`; `-` is standard input.
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
-    /// The client's address.
+    /// The address at the other end of the connection: the client's, or a proxy's in front.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub peer: IpAddr,
+    /// The client's address as the PROXY header says it, where the port expects one; without it the
+    /// header says that the proxy speaks for itself.
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
     /// The listener's port, where it is reached through another one than the URL's.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,

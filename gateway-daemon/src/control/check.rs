@@ -8,7 +8,8 @@ use super::conditions::{Condition, ObjectReport, Report};
 use super::jwks::{self, Keys};
 use super::source::SourceFile;
 use super::translate::Model;
-use super::{load, publish, translate};
+use super::{Settings, load, publish, translate};
+use crate::model::topology::Proxies;
 
 /// What `check` found.
 #[derive(Clone, Debug)]
@@ -19,9 +20,14 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
-/// Reads, translates and compiles `paths` as `run` would.
-pub fn run(paths: &[PathBuf], ignore_kinds: &[String]) -> Checked {
-    check(load(paths, ignore_kinds))
+/// Reads, translates and compiles `paths` as `run` would, where `proxies` may speak for clients.
+pub fn run(paths: &[PathBuf], ignore_kinds: &[String], proxies: Proxies) -> Checked {
+    check(load(&Settings {
+        paths: paths.to_vec(),
+        ignore_kinds: ignore_kinds.to_vec(),
+        proxies: Some(proxies),
+        ..Settings::default()
+    }))
 }
 
 /// The same of a text that is in no file.
@@ -34,7 +40,9 @@ fn check((model, mut report): (Model, Report)) -> Checked {
     let mut warnings = Vec::new();
     // Nothing is fetched: what an issuer says today is not what the files say.
     let keys = Keys::new(jwks::Settings::default()).plan(&model);
-    match TlsBuilder::new().and_then(|tls| publish::compile(model, &tls, &keys)) {
+    match TlsBuilder::new()
+        .and_then(|tls| publish::compile(model, &tls, &keys, &Proxies::default()))
+    {
         Ok(compiled) => warnings = compiled.warnings,
         Err(error) => report.problems.push(format!("TLS cannot be set up: {error}")),
     }

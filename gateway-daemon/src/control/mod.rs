@@ -36,6 +36,7 @@ pub use publish::{ListenAddress, SlotAssigner};
 
 use crate::authz::ShadowLedger;
 use crate::clock;
+use crate::model::topology::Proxies;
 use crate::snapshot::{ReloadStatus, Snapshot, SnapshotWriter};
 use crate::sys::memory;
 use certs::TlsBuilder;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub ignore_kinds: Vec<String>,
     /// How keys are fetched and kept.
     pub keys: KeySettings,
+    /// Who may speak for clients; none: nobody asks, as where nothing is decided by it.
+    pub proxies: Option<Proxies>,
 }
 
 /// Why there is nothing to start with.
@@ -123,9 +126,20 @@ pub struct Control {
 }
 
 /// Reads and translates; what is wrong is in the report.
-fn load(paths: &[PathBuf], ignore_kinds: &[String]) -> (Model, Report) {
-    let (files, faults) = source::read(paths);
-    translate(&files, faults, ignore_kinds)
+fn load(settings: &Settings) -> (Model, Report) {
+    let (files, faults) = source::read(&settings.paths);
+    let (model, mut report) = translate(&files, faults, &settings.ignore_kinds);
+    if settings.proxies.as_ref().is_some_and(Proxies::is_empty) {
+        let trusting = model.gateways.iter().filter(|gateway| gateway.topology.trusts());
+        report.problems.extend(trusting.map(|gateway| {
+            format!(
+                "{}: gatewayTopology trusts proxies in front, and nobody says which: name them with \
+                 --trusted-proxy",
+                gateway.object
+            )
+        }));
+    }
+    (model, report)
 }
 
 fn translate(
@@ -142,14 +156,15 @@ impl Prepared {
     /// Reads and compiles the configuration. Logs what is not accepted.
     pub fn read(settings: Settings) -> Result<Self, StartError> {
         let fingerprint = source::fingerprint(&settings.paths);
-        let (model, report) = load(&settings.paths, &settings.ignore_kinds);
+        let (model, report) = load(&settings);
         if !report.faults.is_empty() || !report.problems.is_empty() {
             return Err(StartError::Configuration(report.errors().collect()));
         }
         let tls = TlsBuilder::new()?;
         let keys = Keys::new(settings.keys.clone());
         let plan = keys.plan(&model);
-        let compiled = publish::compile(model, &tls, &plan)?;
+        let proxies = settings.proxies.clone().unwrap_or_default();
+        let compiled = publish::compile(model, &tls, &plan, &proxies)?;
         log(&report, &compiled.warnings);
         Ok(Self { settings, fingerprint, tls, compiled, keys, plan, report })
     }
@@ -311,13 +326,14 @@ impl Control {
     fn try_reload(&mut self, ports: &mut dyn Ports) -> Result<u64, Vec<String>> {
         // Before reading: what changes meanwhile is seen by the next look.
         self.fingerprint = source::fingerprint(&self.settings.paths);
-        let (mut model, report) = load(&self.settings.paths, &self.settings.ignore_kinds);
+        let (mut model, report) = load(&self.settings);
         if report.has_errors() {
             return Err(report.errors().collect());
         }
         model.keep_tallies(&self.writer.current().providers());
         let plan = self.keys.plan(&model);
-        let compiled = publish::compile(model, &self.tls, &plan)
+        let proxies = self.settings.proxies.clone().unwrap_or_default();
+        let compiled = publish::compile(model, &self.tls, &plan, &proxies)
             .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?;
         log(&report, &compiled.warnings);
         let last = self.writer.current();

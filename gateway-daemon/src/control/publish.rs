@@ -18,6 +18,7 @@ use crate::model::listener::{Hostname, Listener, ListenerIndex, Protocol};
 use crate::model::path::CountedPath;
 use crate::model::port_range::PortRange;
 use crate::model::route::Route;
+use crate::model::topology::Proxies;
 use crate::route::{PathIndex, Table};
 use crate::snapshot::{Gateway, Port, PortListener, Ports, Snapshot};
 
@@ -51,6 +52,7 @@ pub(super) struct Compiled {
     routes: Arc<Table>,
     paths: Vec<CountedPath>,
     feeds: Vec<Arc<KeyFeed>>,
+    proxies: Proxies,
     /// What was left out and why, such as a key that cannot be used.
     pub(super) warnings: Vec<String>,
 }
@@ -60,6 +62,7 @@ pub(super) fn compile(
     model: Model,
     tls: &TlsBuilder,
     keys: &KeyPlan,
+    proxies: &Proxies,
 ) -> Result<Compiled, rustls::Error> {
     let paths = counted_paths(&model);
     let ports = ports(&model.listeners, tls)?;
@@ -74,10 +77,12 @@ pub(super) fn compile(
             authenticator,
             engine: Arc::new(Engine::compile(gateway.policies)),
             refusals: Arc::new(gateway.refusals),
+            topology: gateway.topology,
         });
     }
     let routes = Arc::new(Table::compile(model.routes));
-    Ok(Compiled { ports, gateways, routes, paths, feeds: keys.feeds(), warnings })
+    let (feeds, proxies) = (keys.feeds(), proxies.clone());
+    Ok(Compiled { ports, gateways, routes, paths, feeds, proxies, warnings })
 }
 
 impl Compiled {
@@ -98,6 +103,7 @@ impl Compiled {
             routes: self.routes,
             paths: Arc::new(paths),
             feeds: self.feeds,
+            proxies: self.proxies,
         }
     }
 }
@@ -127,7 +133,7 @@ fn ports(listeners: &[Listener], tls: &TlsBuilder) -> Result<Ports, rustls::Erro
             .collect();
         own.sort_by_key(|(_, listener)| specificity(listener.hostname.as_ref()));
         let Some((_, first)) = own.first() else { continue };
-        let protocol = first.protocol;
+        let (protocol, proxy_protocol) = (first.protocol, first.proxy_protocol);
         let tls = match protocol {
             Protocol::Http => None,
             Protocol::Https => {
@@ -137,7 +143,7 @@ fn ports(listeners: &[Listener], tls: &TlsBuilder) -> Result<Ports, rustls::Erro
         };
         let listeners = own.into_iter().map(|(index, listener)| port_listener(index, listener));
         let listeners = listeners.collect();
-        ports.push(Arc::new(Port { numbers, protocol, listeners, addresses, tls }));
+        ports.push(Arc::new(Port { numbers, protocol, proxy_protocol, listeners, addresses, tls }));
     }
     Ok(Ports::new(ports))
 }

@@ -156,7 +156,8 @@ fn the_benchmark_manifests_translate() {
     let shape = (model.listeners.len(), model.routes.len(), model.gateways[0].policies.len());
     assert_eq!(shape, (2, 1, 1));
     let keys = Keys::new(KeySettings::default()).plan(&model);
-    let compiled = publish::compile(model, &TlsBuilder::new().unwrap(), &keys).unwrap();
+    let compiled =
+        publish::compile(model, &TlsBuilder::new().unwrap(), &keys, &Proxies::default()).unwrap();
     assert_eq!(compiled.listen_addresses().len(), 2);
 }
 
@@ -273,6 +274,32 @@ fn the_loop_follows_files_and_triggers() {
     wait_for(4);
     sender.send(Trigger::Stop).unwrap();
     thread.join().unwrap();
+}
+
+#[test]
+fn whoever_trusts_proxies_has_to_say_which() {
+    let dir = tempfile::tempdir().unwrap();
+    let annotation =
+        "annotations: { proxy.istio.io/config: \"gatewayTopology: { numTrustedProxies: 1 }\" }";
+    let text = BASE.replacen("metadata: {", &format!("metadata: {{ {annotation},"), 1);
+    assert_ne!(text, BASE);
+    fs::write(dir.path().join("all.yaml"), text).unwrap();
+    let settings =
+        |proxies| Settings { paths: vec![dir.path().to_owned()], proxies, ..Settings::default() };
+    let Err(StartError::Configuration(errors)) = Prepared::read(settings(Some(Proxies::default())))
+    else {
+        panic!("it started");
+    };
+    let [error] = &errors[..] else { panic!("{errors:#?}") };
+    assert!(
+        error.contains("Gateway default/ingress") && error.contains("--trusted-proxy"),
+        "{error}"
+    );
+    let checked = check::run(&[dir.path().to_owned()], &[], Proxies::default());
+    assert!(!checked.is_good());
+    let named = Proxies::new(&[crate::model::policy::Cidr::parse("10.0.0.0/8").unwrap()]);
+    assert!(check::run(&[dir.path().to_owned()], &[], named.clone()).is_good());
+    assert!(Prepared::read(settings(Some(named))).is_ok());
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(crate) mod http_route;
 pub(crate) mod jwt_policy;
 pub(crate) mod meta;
 pub(crate) mod namespace;
+pub(crate) mod proxy_config;
 pub(crate) mod reference_grant;
 pub(crate) mod request_authentication;
 pub(crate) mod secret;

@@ -123,4 +123,6 @@ pub struct Listener {
     pub certificates: Vec<Certificate>,
     /// Addresses (`spec.addresses` of the Gateway); empty: every local address.
     pub addresses: Vec<IpAddr>,
+    /// Whether its connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }

@@ -20,4 +20,5 @@ pub mod reason;
 pub mod refusal;
 pub mod route;
 pub mod template;
+pub mod topology;
 pub mod trie;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::forward;
 use super::http as stage;
+use super::proxy_header;
 use super::stream::{Socket, Stream};
 use super::tls;
 use super::worker::{Closed, ConnectionTask, Worker};
@@ -55,7 +57,12 @@ pub(super) async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, stop:
 
 /// One client connection, from accept to close.
 async fn connection(worker: Rc<Worker>, task: ConnectionTask, stream: TcpStream, peer: SocketAddr) {
-    let Some(accepted) = Accepted::new(&worker, stream, peer) else {
+    let accepted = match Arrived::new(&worker, stream, peer) {
+        Some(Arrived::Told(accepted)) => Some(accepted),
+        Some(Arrived::Untold(hearing)) => hearing.await,
+        None => None,
+    };
+    let Some(accepted) = accepted else {
         task.ends(ConnectionEnd::Refused);
         return;
     };
@@ -77,16 +84,17 @@ async fn connection(worker: Rc<Worker>, task: ConnectionTask, stream: TcpStream,
     }
 }
 
-/// An accepted connection that belongs to a listener port.
-pub(super) struct Accepted {
-    pub(super) socket: Socket,
-    pub(super) connection: Rc<Connection>,
-    pub(super) port: Arc<Port>,
+/// A connection that was accepted.
+enum Arrived {
+    /// It is known whose it is.
+    Told(Accepted),
+    /// A proxy has to say that first. In a box: most connections have no room to keep for it.
+    Untold(Pin<Box<dyn Future<Output = Option<Accepted>>>>),
 }
 
-impl Accepted {
+impl Arrived {
     /// Finds the port; none where no listener has it or it is full.
-    fn new(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<Self> {
+    fn new(worker: &Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) -> Option<Self> {
         let local = stream.local_addr().inspect_err(|error| debug!(%error, "client gone")).ok()?;
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         let port = worker.snapshot().ports.find(local).map(Arc::clone)?;
@@ -95,15 +103,43 @@ impl Accepted {
             Protocol::Http => Scheme::Http,
             Protocol::Https => Scheme::Https,
         };
-        let socket = Socket::new(stream);
         let meta = ConnMeta {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local,
             scheme,
             sni: None,
+            proxied: None,
         };
+        if !port.proxy_protocol {
+            return Some(Self::Told(Accepted::told(worker, stream, meta, place, port)));
+        }
+        let worker = Rc::clone(worker);
+        Some(Self::Untold(Box::pin(async move {
+            let proxied = Some(proxy_header::hear(&worker, &mut stream, &meta).await?);
+            let meta = ConnMeta { proxied, ..meta };
+            Some(Accepted::told(&worker, stream, meta, place, port))
+        })))
+    }
+}
+
+/// An accepted connection that belongs to a listener port.
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) connection: Rc<Connection>,
+    pub(super) port: Arc<Port>,
+}
+
+impl Accepted {
+    fn told(
+        worker: &Worker,
+        stream: TcpStream,
+        meta: ConnMeta,
+        place: Place,
+        port: Arc<Port>,
+    ) -> Self {
+        let socket = Socket::new(stream);
         let connection = Rc::new(Connection::new(worker, socket.clone(), meta, place));
-        Some(Self { socket, connection, port })
+        Self { socket, connection, port }
     }
 }
 
@@ -111,8 +147,8 @@ impl Accepted {
 #[derive(Debug)]
 pub(super) struct Connection {
     meta: RefCell<Rc<ConnMeta>>,
-    /// The peer's address, as upstreams are told it.
-    peer: HeaderValue,
+    /// Where it comes from, as upstreams are told it.
+    source: HeaderValue,
     socket: Socket,
     marks: bool,
     marked: Cell<u32>,
@@ -128,7 +164,7 @@ impl Connection {
     fn new(worker: &Worker, socket: Socket, meta: ConnMeta, place: Place) -> Self {
         let now = Moment::now();
         Self {
-            peer: forward::peer(&meta),
+            source: forward::source(&meta),
             meta: RefCell::new(Rc::new(meta)),
             socket,
             marks: worker.marks(),
@@ -147,9 +183,9 @@ impl Connection {
         Rc::clone(&self.meta.borrow())
     }
 
-    /// The peer's address, as upstreams are told it.
-    pub(super) fn peer(&self) -> HeaderValue {
-        self.peer.clone()
+    /// Where it comes from, as upstreams are told it.
+    pub(super) fn source(&self) -> HeaderValue {
+        self.source.clone()
     }
 
     /// Notes the server name of the handshake.

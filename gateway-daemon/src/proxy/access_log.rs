@@ -52,6 +52,8 @@ pub(super) struct Line<'r> {
 struct Fields<'r> {
     time: String,
     client: std::net::SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<std::net::SocketAddr>,
     listener: Option<&'r str>,
     scheme: &'static str,
     method: Option<&'r str>,
@@ -84,7 +86,8 @@ impl<'r> Fields<'r> {
         let decided_by = facts.decided_by.as_deref();
         Self {
             time: rfc3339(clock::since_epoch()),
-            client: line.meta.peer,
+            client: line.meta.client(),
+            peer: (line.meta.client() != line.meta.peer).then_some(line.meta.peer),
             listener: facts.listener.as_deref(),
             scheme: line.meta.scheme.as_str(),
             method: facts.method.as_ref().map(http::Method::as_str),

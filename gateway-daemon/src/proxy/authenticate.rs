@@ -32,7 +32,7 @@ pub(super) fn authenticate(
     match authenticator.authenticate(&mut routed.view, clock::unix_now(), &mut tokens) {
         Ok(authenticated) => {
             if let Some(identity) = &authenticated.identity {
-                if let Some(watch) = worker.watch() {
+                if let (Some(watch), None) = (worker.watch(), &meta.proxied) {
                     watch.good(meta.peer.ip());
                 }
                 record.note(|facts| facts.issuer = Some(Arc::clone(&identity.issuer)));
@@ -40,7 +40,10 @@ pub(super) fn authenticate(
             Ok(Authenticated { routed, vetted, identity: authenticated.identity })
         }
         Err(refusal) => {
-            if let (Some(watch), Some(reason)) = (worker.watch(), refusal.strike) {
+            // A peer that speaks for others does not answer for their tokens.
+            if let (Some(watch), Some(reason), None) =
+                (worker.watch(), refusal.strike, &meta.proxied)
+            {
                 watch.bad(meta.peer.ip(), reason);
             }
             Err(Rejection::unauthenticated(refusal, &routed.view))

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::model::ext_authz::CheckOutcome;
 use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
-use crate::request::RequestView;
+use crate::request::{ConnMeta, RequestView};
 use crate::snapshot::Snapshot;
 
 /// One request, from its head to its verdict.
@@ -54,6 +54,8 @@ pub(super) struct Upload {
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// How the client reached us, where the request itself says more of it than the connection.
+    pub(super) conn: Option<Rc<ConnMeta>>,
     pub(super) method: Option<http::Method>,
     pub(super) authority: String,
     pub(super) path: String,
@@ -149,7 +151,7 @@ impl Drop for RequestRecord {
         }
         self.conn.request_closed();
         if let Some(facts) = self.facts.take() {
-            let meta = self.conn.meta();
+            let meta = facts.conn.clone().unwrap_or_else(|| self.conn.meta());
             self.worker.access_log().write(&Line {
                 facts: &facts,
                 meta: &meta,

@@ -29,6 +29,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Connection,
+    meta: &ConnMeta,
     permit: Permit,
     routed: Routed,
     mut body: RequestBody,
@@ -42,7 +43,7 @@ pub(super) async fn forward(
         Err(reason) => return Err(record.unanswered(reason)),
     };
     record.note(|facts| facts.forwarded = Some(clock::monotonic()));
-    let head = upstream_head(permit, *view, &conn.meta(), conn.peer(), upstream.protocol);
+    let head = upstream_head(permit, *view, meta, conn.source(), upstream.protocol);
     let request = upstream_request(head, upstream.protocol, body);
     let limits = worker.limits();
     let exchange = pin!(upstream::exchange(worker, upstream, request));
@@ -69,14 +70,14 @@ pub(super) fn upstream_head(
     _permit: Permit,
     view: RequestView,
     conn: &ConnMeta,
-    peer: HeaderValue,
+    source: HeaderValue,
     protocol: UpstreamProtocol,
 ) -> UpstreamHead {
     let mut head = view.into_upstream();
     if protocol == UpstreamProtocol::H2c && head.te_trailers {
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    forwarding_headers(&mut head.headers, conn, peer);
+    forwarding_headers(&mut head.headers, conn, source);
     head
 }
 
@@ -135,12 +136,15 @@ fn h2_uri(target: PathAndQuery, headers: &mut HeaderMap) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(target))
 }
 
-/// Tells the upstream who asked. No proxy in front of us is trusted, so that what the client says
-/// of itself in these headers is replaced, not extended.
-pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta, peer: HeaderValue) {
+/// Tells the upstream who asked. Where no proxy in front of us is trusted, what the client says of
+/// itself in these headers is replaced, not extended.
+pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta, source: HeaderValue) {
     headers.remove(header::FORWARDED);
     headers.remove(header::EXPECT); // answered by us
-    headers.insert(X_FORWARDED_FOR, peer);
+    if conn.proxied.as_ref().is_some_and(|proxied| proxied.headers) {
+        return;
+    }
+    headers.insert(X_FORWARDED_FOR, source);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme.as_str()));
     match headers.get(header::HOST).cloned() {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),
@@ -148,10 +152,10 @@ pub(super) fn forwarding_headers(headers: &mut HeaderMap, conn: &ConnMeta, peer:
     };
 }
 
-/// The peer's address, as upstreams are told it.
-pub(super) fn peer(conn: &ConnMeta) -> HeaderValue {
+/// Where the connection comes from, as upstreams are told it.
+pub(super) fn source(conn: &ConnMeta) -> HeaderValue {
     // An address is made of characters that a header may have.
-    HeaderValue::try_from(conn.peer.ip().to_string())
+    HeaderValue::try_from(conn.source().ip().to_string())
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 

@@ -126,12 +126,12 @@ async fn serve_h2(worker: &Rc<Worker>, io: Watched) {
         drive(worker, conn, hyper.as_mut(), drain, http2::Connection::graceful_shutdown).await;
     match end {
         End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => debug!(client = %conn.meta().peer, %error, "HTTP/2 ended"),
+        End::Closed(Err(error)) => debug!(client = %conn.meta().client(), %error, "HTTP/2 ended"),
         End::DeadlinePassed => {
             // Idle: a GOAWAY, and no more than a moment for the client to read it.
             hyper.as_mut().graceful_shutdown();
             if tokio::time::timeout(Duration::from_secs(1), hyper).await.is_err() {
-                debug!(client = %conn.meta().peer, "HTTP/2 client did not close");
+                debug!(client = %conn.meta().client(), "HTTP/2 client did not close");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The data path: a request's walk, stage by stage, in files named after them.
 //!
-//! `accept -> tls -> http -> route -> ext_authz -> authenticate -> authorize -> forward -> count`; each stage
+//! `accept -> tls -> http -> route -> client -> ext_authz -> authenticate -> authorize -> forward -> count`; each stage
 //! takes the last one's value, and `forward` takes a [`Permit`], which only a
 //! policy decision gives. Must not know: manifests, control, BPF, files, the environment.
 
@@ -9,11 +9,13 @@ mod access_log;
 mod authenticate;
 mod authorize;
 mod body;
+mod client;
 mod count;
 mod ext_authz;
 mod forward;
 mod http;
 mod http1;
+mod proxy_header;
 mod respond;
 mod route;
 mod stream;
@@ -34,6 +36,7 @@ use self::respond::{Asked, Rejection, Unanswered};
 use self::route::Routed;
 use self::worker::Worker;
 use crate::authz::Permit;
+use crate::request::ConnMeta;
 
 pub use self::access_log::{AccessLog, LogWriter};
 pub use self::walk::{End, Placed, Read, Walk, walk};
@@ -50,8 +53,8 @@ async fn answer(
     let mut reply = Reply::default();
     let decided = decide(worker, conn, request, &mut record, &mut reply).await;
     let result = match decided {
-        Ok((permit, routed, body)) => {
-            forward::forward(worker, conn, permit, routed, body, record).await
+        Ok((permit, routed, meta, body)) => {
+            forward::forward(worker, conn, &meta, permit, routed, body, record).await
         }
         Err(rejection) => Err(Unanswered { record, rejection }),
     };
@@ -68,20 +71,21 @@ async fn decide(
     request: Request<Incoming>,
     record: &mut RequestRecord,
     reply: &mut Reply,
-) -> Result<(Permit, Routed, RequestBody), Rejection> {
+) -> Result<(Permit, Routed, Rc<ConnMeta>, RequestBody), Rejection> {
     let meta = conn.meta();
     let snapshot = worker.snapshot();
     let (view, incoming) = http::read(worker, &meta, request)?;
     let mut body = RequestBody::of(incoming, record);
     record.read(&view, &snapshot);
-    let routed = route::route(snapshot, &meta, view, record)?;
+    let mut routed = route::route(snapshot, &meta, view, record)?;
+    let meta = client::identify(meta, &mut routed, record);
     let vetted = match ext_authz::consult(&meta, routed)? {
         Consulted::Vetted(vetted) => vetted,
         Consulted::Ask(inquiry) => {
-            Box::pin(inquiry.run(worker, conn, &mut body, record, reply)).await?
+            Box::pin(inquiry.run(worker, conn, &meta, &mut body, record, reply)).await?
         }
     };
     let authenticated = authenticate::authenticate(worker, &meta, vetted, record)?;
     let (permit, routed) = authorize::authorize(&meta, authenticated, record)?;
-    Ok((permit, routed, body))
+    Ok((permit, routed, meta, body))
 }

@@ -402,6 +402,7 @@ mod tests {
             local: ([127, 0, 0, 1], 80).into(),
             scheme: crate::request::Scheme::Http,
             sni: None,
+            proxied: None,
         };
         RequestView::read(parts, &conn).unwrap()
     }

@@ -15,6 +15,7 @@ use crate::model::listener::GatewayIndex;
 use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
 use crate::model::route::RouteRule;
+use crate::model::topology::Proxies;
 use crate::request::{ConnMeta, RequestView};
 use crate::route::RuleAt;
 use crate::snapshot::{Gateway, Snapshot};
@@ -69,6 +70,11 @@ impl Place {
     /// The Gateway whose policies apply.
     pub(super) fn gateway(&self) -> &Gateway {
         &self.snapshot.gateways[self.gateway.0]
+    }
+
+    /// Who may speak for clients.
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.snapshot.proxies
     }
 
     /// The names of headers that only its Gateway writes.

@@ -33,12 +33,12 @@ pub(super) async fn shake(worker: &Rc<Worker>, accepted: &Accepted) -> Option<Se
     let stream = match tokio::time::timeout(timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            debug!(client = %accepted.connection.meta().peer, %error, "TLS handshake failed");
+            debug!(client = %accepted.connection.meta().client(), %error, "TLS handshake failed");
             tell(accepted).await;
             return None;
         }
         Err(_) => {
-            debug!(client = %accepted.connection.meta().peer, "TLS handshake timed out");
+            debug!(client = %accepted.connection.meta().client(), "TLS handshake timed out");
             return None;
         }
     };
@@ -57,6 +57,6 @@ async fn tell(accepted: &Accepted) {
     socket.hold(false);
     let told = tokio::time::timeout(Duration::from_secs(1), socket.flush()).await;
     if !matches!(told, Ok(Ok(()))) {
-        debug!(client = %accepted.connection.meta().peer, "client did not take the alert");
+        debug!(client = %accepted.connection.meta().client(), "client did not take the alert");
     }
 }

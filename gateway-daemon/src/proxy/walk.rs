@@ -4,12 +4,14 @@
 //! What only a connection can show is left out: the handshake, framing, limits of a head's size,
 //! bodies, and whether an upstream endpoint answers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
 use super::authorize::decide;
-use super::forward::{peer, upstream_head};
+use super::client::infer;
+use super::forward::{source, upstream_head};
 use super::respond::{Asked, Rejection, Told};
 use super::route::Place;
 use super::upstream::by_weight;
@@ -31,6 +33,8 @@ pub struct Walk {
     pub read: Option<Read>,
     /// Where it belongs.
     pub place: Option<Placed>,
+    /// Who asks.
+    pub client: Option<IpAddr>,
     /// The providers that have to be asked, each with the rule that wants it. Nobody is asked here:
     /// what follows holds if all of them allow.
     pub providers: Vec<(Arc<Provider>, Arc<DecidedBy>)>,
@@ -145,6 +149,9 @@ impl Walk {
             path_pattern: pattern.map(str::to_owned),
         });
 
+        let inferred = infer(conn, &place, &mut view);
+        let conn = inferred.as_ref().unwrap_or(conn);
+        self.client = Some(conn.client().ip());
         let vetted = self.consult(&place, &view, conn)?;
         let authenticator = &place.gateway().authenticator;
         self.tokens_ignored = authenticator.ignores(&view);
@@ -169,7 +176,7 @@ impl Walk {
         if upstream.endpoints.is_empty() {
             return Err(Reason::NoEndpoint.into());
         }
-        let head = upstream_head(permit, view, conn, peer(conn), upstream.protocol);
+        let head = upstream_head(permit, view, conn, source(conn), upstream.protocol);
         Ok(End::Forwarded { head, upstream: Arc::clone(upstream) })
     }
 

@@ -20,6 +20,7 @@ use crate::bans::Watch;
 use crate::clock;
 use crate::counters::{ConnectionEnd, Gauge, WorkerCounters};
 use crate::lifecycle::DrainGuard;
+use crate::model::topology::ProxyFaults;
 use crate::settings::Limits;
 use crate::snapshot::{Snapshot, SnapshotReader};
 use crate::sys::memory;
@@ -107,6 +108,8 @@ pub struct WorkerParts {
     pub marks: bool,
     /// Who is told of bad and good tokens; none: nobody.
     pub watch: Option<Watch>,
+    /// Where connections without a good PROXY header are counted.
+    pub proxy_faults: Arc<ProxyFaults>,
     /// Held while connections are open.
     pub drain: DrainGuard,
 }
@@ -120,6 +123,9 @@ pub(super) struct Worker {
     access_log: AccessLog,
     marks: bool,
     watch: Option<Watch>,
+    proxy_faults: Arc<ProxyFaults>,
+    /// The second in which strangers last made us warn.
+    warned: Cell<u64>,
     tokens: RefCell<TokenCache>,
     pool: Pool,
     leaving: Closed,
@@ -161,6 +167,17 @@ impl Worker {
 
     pub(super) fn watch(&self) -> Option<&Watch> {
         self.watch.as_ref()
+    }
+
+    /// Where connections without a good PROXY header are counted.
+    pub(super) fn proxy_faults(&self) -> &ProxyFaults {
+        &self.proxy_faults
+    }
+
+    /// Whether to warn of what strangers do: once a second, so that they cannot fill the log.
+    pub(super) fn may_warn(&self) -> bool {
+        let now = clock::unix_now().0;
+        self.warned.replace(now) != now
     }
 
     pub(super) fn tokens(&self) -> &RefCell<TokenCache> {
@@ -274,6 +291,7 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         access_log,
         marks,
         watch,
+        proxy_faults,
         drain,
     } = parts;
     let cache_limits = CacheLimits {
@@ -292,6 +310,8 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         access_log: AccessLog::new(access_log),
         marks,
         watch,
+        proxy_faults,
+        warned: Cell::new(0),
         tokens,
         leaving: Closed::default(),
         draining: Closed::default(),

@@ -41,8 +41,8 @@ const PROTECTED: [&str; 5] =
 enum Kind {
     /// It is about this connection only, or asks something of the gateway itself.
     Ours,
-    /// It states what only a trusted proxy in front could know, or tells one behind what to do.
-    /// There is none in front.
+    /// It states what only a proxy in front could know, or tells one behind what to do: no proxy is
+    /// believed in these.
     OfProxies,
     /// It is looked at, and may go.
     Referer,

@@ -5,9 +5,11 @@
 //! a path, a host or a header. Knows nothing of configuration, sockets or time.
 
 mod authority;
+mod forwarded;
 mod headers;
 mod method;
 mod path;
+pub mod proxy_header;
 mod query;
 mod referer;
 #[cfg(test)]
@@ -51,7 +53,7 @@ impl Scheme {
 /// What is known of a connection before its first request.
 #[derive(Clone, Debug)]
 pub struct ConnMeta {
-    /// The client's address.
+    /// The other end of the TCP connection.
     pub peer: SocketAddr,
     /// The address and port the client connected to: the listener's, whatever Host says.
     pub local: SocketAddr,
@@ -59,6 +61,31 @@ pub struct ConnMeta {
     pub scheme: Scheme,
     /// Server name of the TLS handshake, lower case.
     pub sni: Option<Arc<str>>,
+    /// What a trusted proxy in front says; none: the peer speaks for itself.
+    pub proxied: Option<Box<Proxied>>,
+}
+
+/// What a trusted proxy in front says of a connection, or of one request on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxied {
+    /// Where the connection comes from: as a PROXY header says, else the peer.
+    pub source: SocketAddr,
+    /// Who asks: as `X-Forwarded-For` says, which knows no ports, else the source.
+    pub client: SocketAddr,
+    /// Whether the request's own `X-Forwarded-*` headers are what the upstream is told.
+    pub headers: bool,
+}
+
+impl ConnMeta {
+    /// Where the connection comes from.
+    pub fn source(&self) -> SocketAddr {
+        self.proxied.as_ref().map_or(self.peer, |proxied| proxied.source)
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> SocketAddr {
+        self.proxied.as_ref().map_or(self.peer, |proxied| proxied.client)
+    }
 }
 
 /// A request, normalised once; routed, authenticated, authorized and forwarded from this value.

@@ -6,12 +6,13 @@ use http::{Request, Version};
 
 use super::*;
 
-fn conn() -> ConnMeta {
+pub(super) fn conn() -> ConnMeta {
     ConnMeta {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 40000)),
         local: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
         scheme: Scheme::Http,
         sni: None,
+        proxied: None,
     }
 }
 

@@ -15,7 +15,8 @@ use crate::request::{ConnMeta, Scheme};
 fn view(host: &str, path: &str) -> RequestView {
     let request = Request::builder().uri(path).header("host", host).body(()).unwrap();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
-    let conn = ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None };
+    let conn =
+        ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None, proxied: None };
     RequestView::read(request.into_parts().0, &conn).unwrap()
 }
 

@@ -14,6 +14,8 @@ pub struct Port {
     pub numbers: PortRange,
     /// Protocol of every listener on it.
     pub protocol: Protocol,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Listeners, the most specific hostname first.
     pub listeners: Vec<PortListener>,
     /// Addresses it listens on; empty: every local address that no other port of its numbers has.
@@ -88,6 +90,7 @@ mod tests {
         Arc::new(Port {
             numbers: PortRange::parse(numbers).unwrap(),
             protocol: Protocol::Http,
+            proxy_protocol: false,
             listeners: Vec::new(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             tls: None,

@@ -23,8 +23,9 @@ use crate::model::ext_authz::Provider;
 use crate::model::identity::Identity;
 use crate::model::listener::Protocol;
 use crate::model::object::ObjectRef;
+use crate::model::topology::{Proxies, ProxyFault};
 use crate::proxy::{self, End, Placed, Walk};
-use crate::request::{ConnMeta, Scheme};
+use crate::request::{ConnMeta, Proxied, Scheme};
 use crate::snapshot::{Port, Snapshot};
 
 /// A request explained.
@@ -56,6 +57,9 @@ struct RequestTold {
     path: String,
     query: Option<String>,
     client: IpAddr,
+    /// The other end of the connection, where that is not the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
     server_name: Option<String>,
 }
 
@@ -126,6 +130,10 @@ enum Outcome {
         headers: Vec<(String, String)>,
         body: String,
     },
+    /// No handshake is begun.
+    ConnectionClosed {
+        reason: &'static str,
+    },
     /// No request is read.
     HandshakeRefused {
         text: String,
@@ -141,12 +149,19 @@ pub fn run(arguments: &ExplainArgs) -> Result<Explanation, InputError> {
     let url = Url::parse(flag, url.trim())?;
     let token = arguments.token_file.as_deref().map(input::token).transpose()?;
     let head = input::head(method, &url, &arguments.header, token.as_deref())?;
-    let ConfigArgs { config, ignore_kind } = &arguments.config;
-    let configuration = Configuration::read(config, ignore_kind, &arguments.keys)?;
-    let peer = Some(arguments.peer);
+    let ConfigArgs { config, ignore_kind, trusted_proxy } = &arguments.config;
+    let proxies = Some(Proxies::new(trusted_proxy));
+    let configuration = Configuration::read(config, ignore_kind, proxies, &arguments.keys)?;
     answer(
         &configuration,
-        Question { url: &url, head, port: arguments.port, address: arguments.address, peer },
+        Question {
+            url: &url,
+            head,
+            port: arguments.port,
+            address: arguments.address,
+            peer: Some(arguments.peer),
+            client: arguments.client,
+        },
     )
 }
 
@@ -158,8 +173,11 @@ pub(super) struct Question<'q> {
     pub(super) port: Option<u16>,
     /// The address of ours that it is sent to; one of the port's if nobody says.
     pub(super) address: Option<IpAddr>,
-    /// The client; this machine if nobody says.
+    /// The other end of the connection; this machine, if nobody says, and then whatever the port
+    /// wants of it is taken for granted.
     pub(super) peer: Option<IpAddr>,
+    /// The client as a PROXY header says it.
+    pub(super) client: Option<IpAddr>,
 }
 
 /// Explains a request to a configuration.
@@ -172,17 +190,26 @@ pub(super) fn answer(
     let number = question.port.unwrap_or_else(|| url.port());
     let port = port(snapshot, number, question.address, url.scheme)?;
     let local = SocketAddr::new(question.address.unwrap_or_else(|| address(port)), number);
-    let conn = conn(url, local, question.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let mut conn = conn(url, local, question.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    conn.proxied = proxied(port, &conn, question.client)?;
     let request = RequestTold {
         method: shown(head.method.as_str()),
         scheme: url.scheme.as_str(),
         authority: shown(url.authority.as_str()),
         path: shown(url.target.path()),
         query: url.target.query().map(shown),
-        client: conn.peer.ip(),
+        client: conn.client().ip(),
+        peer: (conn.client() != conn.peer).then_some(conn.peer.ip()),
         server_name: conn.sni.as_deref().map(shown),
     };
-    let mut explanation = if let Some(text) = handshake_refusal(port, &conn) {
+    let untrusted =
+        port.proxy_protocol && question.peer.is_some_and(|peer| !snapshot.proxies.has(peer));
+    let mut explanation = if untrusted {
+        Explanation::new(
+            request,
+            Outcome::ConnectionClosed { reason: ProxyFault::Untrusted.word() },
+        )
+    } else if let Some(text) = handshake_refusal(port, &conn) {
         Explanation::new(request, Outcome::HandshakeRefused { text })
     } else {
         let (walk, end) = proxy::walk(snapshot, &conn, head, clock::unix_now());
@@ -229,6 +256,7 @@ impl Explanation {
                 Some(by) => format!("{reason} ({by})"),
                 None => (*reason).to_owned(),
             },
+            Outcome::ConnectionClosed { reason } => (*reason).to_owned(),
             Outcome::HandshakeRefused { text } => text.clone(),
         }
     }
@@ -296,7 +324,26 @@ fn conn(url: &Url, local: SocketAddr, peer: IpAddr) -> ConnMeta {
         local,
         scheme: url.scheme,
         sni: is_name.then(|| url.host().to_ascii_lowercase().into()),
+        proxied: None,
     }
+}
+
+/// What the PROXY header says, where the port expects one.
+fn proxied(
+    port: &Port,
+    conn: &ConnMeta,
+    client: Option<IpAddr>,
+) -> Result<Option<Box<Proxied>>, InputError> {
+    if !port.proxy_protocol {
+        let problem = "the port expects no PROXY header: leave it out, or use --header \
+                       \"X-Forwarded-For: IP\" where the Gateway trusts that";
+        return match client {
+            Some(client) => Err(InputError::word("--client", &client.to_string(), problem)),
+            None => Ok(None),
+        };
+    }
+    let source = client.map_or(conn.peer, |client| SocketAddr::new(client.to_canonical(), 0));
+    Ok(Some(Box::new(Proxied { source, client: source, headers: false })))
 }
 
 /// Why the handshake fails: no listener answers to the server name.
@@ -322,6 +369,10 @@ fn tell(mut request: RequestTold, walk: Walk, end: End) -> Explanation {
         request.authority = shown(&read.authority);
         request.path = shown(&read.path);
         request.query = read.query.as_deref().map(shown);
+    }
+    if let Some(client) = walk.client.filter(|client| *client != request.client) {
+        request.peer.get_or_insert(request.client);
+        request.client = client;
     }
     let mut notes = Vec::new();
     if !walk.providers.is_empty() {

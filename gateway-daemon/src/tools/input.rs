@@ -11,6 +11,7 @@ use http::{HeaderMap, Method};
 
 use crate::cli::tools::KeptKeysArgs;
 use crate::control::{Prepared, Settings, StartError};
+use crate::model::topology::Proxies;
 use crate::request::Scheme;
 use crate::snapshot::Snapshot;
 
@@ -58,11 +59,13 @@ impl Configuration {
     pub(super) fn read(
         paths: &[PathBuf],
         ignore_kinds: &[String],
+        proxies: Option<Proxies>,
         kept_keys: &KeptKeysArgs,
     ) -> Result<Self, InputError> {
         let mut settings = Settings {
             paths: paths.to_vec(),
             ignore_kinds: ignore_kinds.to_vec(),
+            proxies,
             ..Settings::default()
         };
         settings.keys.state_directory = Some(kept_keys.state_directory.clone());

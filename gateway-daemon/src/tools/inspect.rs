@@ -92,7 +92,7 @@ pub fn run(arguments: &InspectArgs) -> Result<Inspection, InputError> {
         return Ok(inspection);
     }
     let InspectArgs { config, ignore_kind, keys, .. } = arguments;
-    let configuration = Configuration::read(config, ignore_kind, keys)?;
+    let configuration = Configuration::read(config, ignore_kind, None, keys)?;
     inspection.gateways = configuration
         .snapshot
         .gateways

@@ -17,6 +17,7 @@ use super::input::{self, Configuration, InputError, Url};
 use super::shown::shown;
 use crate::cli::ConfigArgs;
 use crate::cli::tools::VerifyArgs;
+use crate::model::topology::Proxies;
 
 /// What stands for a token that is none.
 const BAD_TOKEN: &str = "invalid token";
@@ -70,8 +71,9 @@ pub enum VerifyError {
 pub fn run(arguments: &VerifyArgs) -> Result<Verified, VerifyError> {
     let url = Url::parse("--url", &arguments.url)?;
     let token = arguments.token_file.as_deref().map(input::token).transpose()?;
-    let ConfigArgs { config, ignore_kind } = &arguments.config;
-    let configuration = Configuration::read(config, ignore_kind, &arguments.keys)?;
+    let ConfigArgs { config, ignore_kind, trusted_proxy } = &arguments.config;
+    let proxies = Some(Proxies::new(trusted_proxy));
+    let configuration = Configuration::read(config, ignore_kind, proxies, &arguments.keys)?;
     let client = Client::new(arguments, &url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| VerifyError::Client(error.to_string()))?;
@@ -85,7 +87,8 @@ pub fn run(arguments: &VerifyArgs) -> Result<Verified, VerifyError> {
         let head = || input::head("GET", &asked, &arguments.header, plan.token.as_deref());
         let address = address(arguments, &url, &configuration);
         let (port, head_asked) = (arguments.port, head()?);
-        let question = Question { url: &asked, head: head_asked, port, address, peer: None };
+        let question =
+            Question { url: &asked, head: head_asked, port, address, peer: None, client: None };
         let offline = explain::answer(&configuration, question)?;
         if plan.name == WITHOUT_TOKEN && offline.status() == Some(StatusCode::UNAUTHORIZED) {
             plan.expected = StatusCode::UNAUTHORIZED; // as a JWTPolicy may have it

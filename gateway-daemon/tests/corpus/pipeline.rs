@@ -164,6 +164,7 @@ fn conn(request: &Request) -> ConnMeta {
         local: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
         scheme: Scheme::Http,
         sni: None,
+        proxied: None,
     }
 }
 

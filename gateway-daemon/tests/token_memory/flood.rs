@@ -106,7 +106,8 @@ fn view(token: &str) -> RequestView {
         parts.headers.insert(AUTHORIZATION, value);
     }
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
-    let conn = ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None };
+    let conn =
+        ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None, proxied: None };
     match RequestView::read(parts, &conn) {
         Ok(view) => view,
         Err(reason) => panic!("{reason:?}"),

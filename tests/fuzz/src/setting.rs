@@ -42,6 +42,7 @@ pub fn conn() -> ConnMeta {
         local: SocketAddr::from(([127, 0, 0, 1], 8080)),
         scheme: Scheme::Http,
         sni: None,
+        proxied: None,
     }
 }
 

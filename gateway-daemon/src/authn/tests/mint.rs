@@ -159,7 +159,8 @@ pub(super) fn view(target: &str, headers: &[(&str, &str)]) -> RequestView {
         request = request.header(*name, *value);
     }
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
-    let conn = ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None };
+    let conn =
+        ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None, proxied: None };
     RequestView::read(request.body(()).unwrap().into_parts().0, &conn).unwrap()
 }
 

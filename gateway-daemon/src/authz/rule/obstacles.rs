@@ -34,21 +34,22 @@ impl Rule {
 
 impl Source {
     fn obstacles(&self, facts: &Facts<'_>) -> Vec<&'static str> {
-        let address = facts.client_ip();
+        let (peer, client) = (facts.peer_ip(), facts.client_ip());
         let principals = &self.request_principals;
         let excluded = !principals.excludes_none(facts.identity);
-        let none_of = |blocks: &Constraint<_>| in_blocks(&only_not(blocks), address);
+        let none_of = |blocks: &Constraint<_>, address| in_blocks(&only_not(blocks), address);
         named([
             // No client is asked for a certificate, so that positive forms never hold.
             ("principals, namespaces or serviceAccounts", !self.peer_identity),
             ("notRequestPrincipals", excluded),
             ("requestPrincipals", !excluded && !principals.admits(facts.identity)),
-            ("notIpBlocks", !none_of(&self.ip_blocks)),
-            ("ipBlocks", none_of(&self.ip_blocks) && !in_blocks(&self.ip_blocks, address)),
-            ("notRemoteIpBlocks", !none_of(&self.remote_ip_blocks)),
+            ("notIpBlocks", !none_of(&self.ip_blocks, peer)),
+            ("ipBlocks", none_of(&self.ip_blocks, peer) && !in_blocks(&self.ip_blocks, peer)),
+            ("notRemoteIpBlocks", !none_of(&self.remote_ip_blocks, client)),
             (
                 "remoteIpBlocks",
-                none_of(&self.remote_ip_blocks) && !in_blocks(&self.remote_ip_blocks, address),
+                none_of(&self.remote_ip_blocks, client)
+                    && !in_blocks(&self.remote_ip_blocks, client),
             ),
         ])
     }

@@ -30,6 +30,7 @@ fn listener(hostname: Option<&str>, names: &[&[&str]], roots: &mut RootCertStore
         hostname: hostname.map(|name| Hostname::parse(name).unwrap()),
         certificates: certificates.collect(),
         addresses: Vec::new(),
+        proxy_protocol: false,
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::conditions::{ConditionType, Draft, ObjectReport, Reason};
 use super::super::path::FieldPath;
 use super::reference::{GATEWAY_GROUP, Grants, Target, namespace_of, not_permitted};
 use super::secret::Certificates;
-use super::{GatewayModel, Model, listener_ports};
+use super::{GatewayModel, Model, listener_ports, topology};
 use crate::manifest::gateway::Listener as WireListener;
 use crate::manifest::gateway::{
     FromNamespaces, Gateway, Protocol as WireProtocol, RouteNamespaces,
@@ -74,15 +74,17 @@ impl<'b> Translator<'b, '_> {
     fn gateway(&mut self) -> Vec<Attachable<'b>> {
         let spec = &self.gateway.manifest.spec;
         let gateway_index = GatewayIndex(self.model.gateways.len());
+        let mut draft = ObjectReport::open(self.gateway, None);
+        let topology = topology::read(self.gateway, &mut draft);
         self.model.gateways.push(GatewayModel {
             object: self.gateway.object.clone(),
             labels: workload_labels(self.gateway),
             jwt_rules: Vec::new(),
             ignore_token_paths: Vec::new(),
             refusals: Refusals::default(),
+            topology,
             policies: Vec::new(),
         });
-        let mut draft = ObjectReport::open(self.gateway, None);
         listener_ports::check(self.gateway, &mut draft);
         let addresses = addresses(self.gateway, &mut draft);
         let mut attachables = Vec::new();
@@ -142,6 +144,7 @@ impl<'b> Translator<'b, '_> {
             hostname: hostname.clone(),
             certificates,
             addresses: addresses.to_vec(),
+            proxy_protocol: self.model.gateways[gateway_index.0].topology.proxy_protocol,
         };
         listener_ports::conflicts(&listener, &self.model.listeners, &path, &mut draft);
         let lacks_certificate = protocol == Protocol::Https && listener.certificates.is_empty();

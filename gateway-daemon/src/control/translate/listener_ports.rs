@@ -10,6 +10,7 @@ use super::super::bundle::Loaded;
 use super::super::conditions::{ConditionType, Draft, Reason};
 use super::super::path::FieldPath;
 use super::reference::OWN_GROUP;
+use super::topology;
 use crate::manifest::gateway::{Gateway, Listener as WireListener};
 use crate::model::listener::Listener;
 use crate::model::port_range::PortRange;
@@ -91,9 +92,10 @@ pub(super) fn conflicts(
     path: &FieldPath,
     draft: &mut Draft<'_>,
 ) {
-    let mut conflict = |reason, field: &str, message| {
-        draft.problem(ConditionType::Conflicted, reason, path.key(field), message);
+    let mut conflict_at = |reason, path, message| {
+        draft.problem(ConditionType::Conflicted, reason, path, message);
     };
+    let mut conflict = |reason, field: &str, message| conflict_at(reason, path.key(field), message);
     for other in accepted.iter().filter(|other| other.ports.overlaps(listener.ports)) {
         let label = format!("listener {} of {}", other.name, other.gateway);
         if other.ports != listener.ports {
@@ -118,6 +120,19 @@ pub(super) fn conflicts(
         if other.protocol != listener.protocol {
             let message = format!("port {} already speaks another protocol: {label}", other.ports);
             return conflict(Reason::ProtocolConflict, "protocol", message);
+        }
+        if other.proxy_protocol != listener.proxy_protocol {
+            let differs = if other.proxy_protocol {
+                "already expects the PROXY protocol, which this Gateway does not"
+            } else {
+                "is already served without the PROXY protocol, which this Gateway expects"
+            };
+            let message = format!(
+                "port {} {differs}: {label}; Gateways of one port and address have to agree on \
+                 proxyProtocol",
+                other.ports
+            );
+            return conflict_at(Reason::ProtocolConflict, topology::field(), message);
         }
         if other.hostname == listener.hostname {
             let hostname = match &listener.hostname {

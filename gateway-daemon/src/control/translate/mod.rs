@@ -20,6 +20,7 @@ mod selector;
 mod service;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::model::path::CountedPath;
 use crate::model::policy::Policy;
 use crate::model::refusal::Refusals;
 use crate::model::route::Route;
+use crate::model::topology::Topology;
 
 /// The validated whole, before it is compiled.
 #[derive(Debug, Default)]
@@ -72,6 +74,8 @@ pub(super) struct GatewayModel {
     pub(super) ignore_token_paths: Vec<CountedPath>,
     /// How refused requests are told.
     pub(super) refusals: Refusals,
+    /// What stands in front of it.
+    pub(super) topology: Topology,
     /// Every AuthorizationPolicy that applies, in order of object.
     pub(super) policies: Vec<Policy>,
 }

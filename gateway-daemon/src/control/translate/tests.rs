@@ -149,11 +149,15 @@ fn describe(model: &Model, report: &Report) -> String {
                 .chain(rules)
                 .collect::<Vec<_>>()
         });
+        let topology = Some(gateway.topology).filter(|topology| topology.trusts());
+        let topology = topology.map(|topology| format!("{topology:?}"));
         let ignored = gateway.ignore_token_paths.iter();
         let ignored = ignored.map(|path| format!("tokens are ignored at {path}"));
         let refusals = Some(&gateway.refusals).filter(|told| **told != Refusals::default());
         let refusals = refusals.map(|told| format!("{told:?}"));
-        block(&mut text, &name, rules.chain(ignored).chain(refusals).chain(policies));
+        let lines =
+            topology.into_iter().chain(rules).chain(ignored).chain(refusals).chain(policies);
+        block(&mut text, &name, lines);
     }
     let checked = Checked { report: report.clone(), warnings: Vec::new() };
     block(&mut text, "check", checked.render().lines().map(str::to_owned));

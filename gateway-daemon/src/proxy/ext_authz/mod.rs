@@ -23,7 +23,7 @@ use tracing::debug;
 use super::accept::Connection;
 use super::body::{Incoming, RequestBody};
 use super::count::RequestRecord;
-use super::forward::{forwarding_headers, peer};
+use super::forward::{forwarding_headers, source};
 use super::respond::{Rejection, Told};
 use super::route::Routed;
 use super::worker::Worker;
@@ -96,18 +96,18 @@ impl Inquiry {
         self,
         worker: &Rc<Worker>,
         conn: &Connection,
+        meta: &ConnMeta,
         body: &mut RequestBody,
         record: &mut RequestRecord,
         reply: &mut Reply,
     ) -> Result<Vetted, Rejection> {
         let Self { mut routed, mut pending } = self;
-        let meta = conn.meta();
         // Ours to say.
         routed.view.headers_mut().remove(FAILURE_MODE_ALLOWED);
         loop {
             let provider = Arc::clone(pending.provider());
             let shown = show(&provider, body, conn, &routed.view).await?;
-            let question = Question::new(&provider, &routed, &meta, shown);
+            let question = Question::new(&provider, &routed, meta, shown);
             let asked = tokio::time::timeout(provider.timeout, question.ask(worker)).await;
             let verdict = asked.unwrap_or(Err(Failure::Timeout));
             let (answer, told) = match verdict {
@@ -203,7 +203,7 @@ impl<'q> Question<'q> {
         for name in spoofed.iter().chain([&PARTIAL_BODY]) {
             headers.remove(name);
         }
-        forwarding_headers(&mut headers, conn, peer(conn));
+        forwarding_headers(&mut headers, conn, source(conn));
         if let Some(shown) = &body {
             let partial = if shown.partial { "true" } else { "false" };
             headers.insert(PARTIAL_BODY, HeaderValue::from_static(partial));

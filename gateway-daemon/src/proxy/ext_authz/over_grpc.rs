@@ -178,7 +178,7 @@ fn attributes(question: &Question<'_>, now: Duration) -> CheckRequest {
     let tls_session = conn.sni.as_ref().map(|sni| TlsSession { sni: sni.to_string() });
     CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(peer(conn.peer)),
+            source: Some(peer(conn.source())),
             destination: Some(peer(conn.local)),
             request: Some(WireRequest { time: Some(time), http: Some(http) }),
             tls_session,

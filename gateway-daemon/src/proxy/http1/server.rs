@@ -55,13 +55,13 @@ pub(in crate::proxy) async fn serve(
         End::DeadlinePassed if conn.in_flight() == 0 && conn.head_under_way() => {
             let refused = refuse(worker, conn, &io, Reason::HeadTimeout);
             let Ok(close) = tokio::time::timeout(Duration::from_secs(1), refused).await else {
-                debug!(client = %conn.meta().peer, "client did not take its 408");
+                debug!(client = %conn.meta().client(), "client did not take its 408");
                 return;
             };
             close
         }
         End::DeadlinePassed => {
-            debug!(client = %conn.meta().peer, "idle connection closed");
+            debug!(client = %conn.meta().client(), "idle connection closed");
             Close::Clean
         }
     };
@@ -118,7 +118,7 @@ async fn requests(worker: &Rc<Worker>, conn: &Rc<Connection>, io: &Rc<Io>) -> Cl
             Ok(false) if io.is_read_up() => return Close::Clean,
             Ok(false) => return Close::Lingering,
             Err(error) => {
-                debug!(client = %conn.meta().peer, %error, "answer broke off");
+                debug!(client = %conn.meta().client(), %error, "answer broke off");
                 return Close::Broken;
             }
         }
@@ -444,7 +444,7 @@ impl Io {
         let shut = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx));
         let closed = tokio::time::timeout(Duration::from_secs(1), shut).await;
         if let Ok(Err(error)) = closed {
-            debug!(client = %self.conn.meta().peer, %error, "client gone before we closed");
+            debug!(client = %self.conn.meta().client(), %error, "client gone before we closed");
         }
     }
 
@@ -462,7 +462,7 @@ impl Io {
             Poll::Ready(())
         });
         if tokio::time::timeout(Duration::from_millis(500), discard).await.is_err() {
-            debug!(client = %self.conn.meta().peer, "client kept its side open");
+            debug!(client = %self.conn.meta().client(), "client kept its side open");
         }
     }
 }

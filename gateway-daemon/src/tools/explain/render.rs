@@ -44,7 +44,8 @@ fn line(f: &mut fmt::Formatter<'_>, stage: &str, text: impl fmt::Display) -> fmt
 fn request(f: &mut fmt::Formatter<'_>, told: &RequestTold) -> fmt::Result {
     let query = told.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
     let url = format!("{}://{}{}{query}", told.scheme, told.authority, told.path);
-    line(f, "request", format_args!("{} {url} from {}", told.method, told.client))?;
+    let through = told.peer.map(|peer| format!(" through {peer}")).unwrap_or_default();
+    line(f, "request", format_args!("{} {url} from {}{through}", told.method, told.client))?;
     match &told.server_name {
         Some(name) => line(f, "", format_args!("server name {name}")),
         None => Ok(()),
@@ -98,6 +99,11 @@ fn policy_line(
 
 fn outcome(f: &mut fmt::Formatter<'_>, told: &Outcome, decided_by: Option<&str>) -> fmt::Result {
     match told {
+        Outcome::ConnectionClosed { reason } => line(
+            f,
+            "outcome",
+            format_args!("connection closed: no good PROXY header can come from there: {reason}"),
+        ),
         Outcome::HandshakeRefused { text } => {
             line(f, "outcome", format_args!("TLS handshake refused: {text}"))
         }
