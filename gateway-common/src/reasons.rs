@@ -54,6 +54,7 @@ reason_counters! {
     ext_authz_denied,
     ext_authz_error,
     body_too_large,
+    banned_client,
 }
 
 impl ReasonCounters {

@@ -54,7 +54,7 @@ impl Setting {
     }
 
     /// The sources that are banned, once there are so many.
-    fn banned(&self, count: usize) -> Result<Vec<Value>> {
+    pub(crate) fn banned(&self, count: usize) -> Result<Vec<Value>> {
         self.daemon.until(&format!("{count} bans"), || {
             let text = self.bans(&["list", "--json"]).ok()?;
             let list: Value = serde_json::from_str(&text).ok()?;
@@ -64,7 +64,7 @@ impl Setting {
     }
 
     /// A metric's value.
-    fn metric(&self, sample: &str) -> Result<u64> {
+    pub(crate) fn metric(&self, sample: &str) -> Result<u64> {
         let page = curl(Some(&self.pair.gateway), &[&format!("http://{ADMIN}/metrics")])?.body;
         let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).with_context(|| format!("no {sample} in\n{page}"))
@@ -97,7 +97,7 @@ pub(crate) fn binary() -> Result<String> {
 }
 
 /// The demo token with another signature.
-fn forged() -> Result<String> {
+pub(crate) fn forged() -> Result<String> {
     let token = token()?;
     let (signed, signature) = token.rsplit_once('.').context("no signature")?;
     let signature: String = signature.chars().rev().collect();

@@ -1,11 +1,11 @@
 //! Who the client is where proxies stand in front: `X-Forwarded-For` and the PROXY protocol, by a real
-//! HAProxy and by hand; who is believed and who is not.
+//! HAProxy and by hand; who is believed, who is not, and whom bans meet.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gateway_tests::curl::Answer;
+use gateway_tests::curl::{Answer, curl};
 use gateway_tests::haproxy::Haproxy;
 use gateway_tests::raw::Client;
 use gateway_tests::shell;
@@ -14,8 +14,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
-use crate::bans::{ADMIN, binary};
-use crate::setting::{Options, Setting, policy};
+use crate::bans::{ADMIN, binary, forged};
+use crate::setting::{Options, Setting, policy, token};
 
 /// Clients, behind the proxy.
 const OFFICE: &str = "192.0.2.11";
@@ -180,6 +180,12 @@ impl Edge {
     fn ledger_holds(&self) -> Result<()> {
         let audit = ["stats", "--audit", "--pin-directory", self.setting.daemon.pins()];
         shell::run(&binary()?, &audit).map(drop)
+    }
+
+    /// What the admin address says of banned clients.
+    fn banned_clients(&self) -> Result<Value> {
+        let page = curl(Some(&self.setting.pair.gateway), &[&format!("http://{ADMIN}/bans")])?;
+        serde_json::from_str(&page.body).context("/bans is no JSON")
     }
 }
 
@@ -350,6 +356,102 @@ fn tls(setting: &Setting) -> Result<Arc<ClientConfig>> {
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[test]
+fn a_ban_meets_the_client_and_never_the_proxy() -> Result<()> {
+    let budgets = ["--syn-rate", "1000", "--earned-duration", "4"];
+    let edge = start(&[&["--bans", "enforce", "--ban-threshold", "5"], &budgets[..]].concat())?;
+    let good = format!("Authorization: Bearer {}", token()?);
+    let bad = format!("Authorization: Bearer {}", forged()?);
+    let mut refused = 0;
+    for (client, ways) in [(OFFICE, &WAYS[..2]), (OTHER, &WAYS[2..])] {
+        let other = if client == OFFICE { OTHER } else { OFFICE };
+        let (port, version) = ways[0];
+        for _ in 0..5 {
+            assert_eq!(edge.status(client, port, "/x", &[version, "--header", &bad])?, 401);
+        }
+        let active = format!("{client} banned");
+        edge.setting.daemon.until(&active, || {
+            let bans = edge.banned_clients().ok()?;
+            let bans = bans["clients"].as_array()?;
+            bans.iter().any(|ban| ban["source"] == client).then_some(())
+        })?;
+        for &(port, version) in ways {
+            let good = [version, "--header", &good];
+            let answer = edge.ask(client, port, "/productpage", &good)?;
+            assert_eq!((answer.status, answer.body.as_str()), (403, "RBAC: access denied"));
+            refused += 1;
+            if client == OFFICE {
+                assert_eq!(edge.status(other, port, "/productpage", &good)?, 200, "{port}");
+            }
+        }
+        let line = edge.logged("/productpage")?;
+        assert!(line["verdict"] == "denied" || line["client"] != client, "{line}");
+    }
+    let list = edge.banned_clients()?;
+    assert_eq!(list["mode"], "enforce");
+    for (ban, client) in list["clients"].as_array().context("no list")?.iter().zip([OFFICE, OTHER])
+    {
+        assert_eq!((&ban["source"], &ban["strikes"]), (&client.into(), &5.into()), "{list}");
+        assert_eq!(ban["reason"], "token_signature", "{list}");
+        assert!(ban["requests"].as_u64() > Some(0), "{list}");
+        assert!((1..=600).contains(&ban["remaining_seconds"].as_u64().unwrap_or(0)), "{list}");
+    }
+    let setting = &edge.setting;
+    setting.metric_is("gateway_client_bans_total{reason=\"token_signature\"}", 2)?;
+    setting.metric_is("gateway_client_bans_active", 2)?;
+    setting.metric_is("gateway_client_ban_requests_total{result=\"refused\"}", refused)?;
+    setting.metric_is("gateway_request_refusals_total{reason=\"banned_client\"}", refused)?;
+    setting.logs_line(&["client behind a proxy banned", OFFICE, "refused=true"])?;
+    // The kernel was told of nobody: neither of the proxy nor of its clients, for better or worse.
+    assert_eq!(setting.banned(0)?, [] as [Value; 0]);
+    setting.metric_is("gateway_bans_total{reason=\"token_signature\"}", 0)?;
+    setting.metric_is("gateway_earned_trust_total", 0)?;
+    for map in ["BANNED_SOURCES_V4", "BANNED_SOURCES_V6", "EARNED_SOURCES_V4", "EARNED_SOURCES_V6"]
+    {
+        let pin = format!("{}/{map}", setting.daemon.pins());
+        let dump = shell::run("bpftool", &["map", "dump", "pinned", &pin])?;
+        assert!(!dump.contains("\"key\""), "{map}: {dump}");
+    }
+    let direct = format!("GET /productpage HTTP/1.1\r\nHost: a\r\n{good}\r\n\r\n");
+    assert_eq!(edge.direct(PROXY, 8080)?.exchange(direct.as_bytes(), false)?.status, 200);
+    edge.ledger_holds()
+}
+
+#[test]
+fn in_audit_mode_a_banned_client_is_only_counted() -> Result<()> {
+    let edge = start(&["--ban-threshold", "2"])?;
+    let good = format!("Authorization: Bearer {}", token()?);
+    let bad = format!("Authorization: Bearer {}", forged()?);
+    let strikes = "gateway_ban_strikes_total{reason=\"token_signature\"}";
+    // A good token cancels; the proxy's own strikes are nobody's.
+    assert_eq!(edge.status(OFFICE, V2, "/x", &["--header", &bad])?, 401);
+    edge.setting.metric_is(strikes, 1)?;
+    assert_eq!(edge.status(OFFICE, V2, "/x", &["--header", &good])?, 200);
+    edge.setting.metric_is("gateway_bans_withheld_total{why=\"forgiven\"}", 1)?;
+    for _ in 0..3 {
+        let text = format!("GET /x HTTP/1.1\r\nHost: a\r\n{bad}\r\n\r\n");
+        let own = [&b"PROXY UNKNOWN\r\n"[..], text.as_bytes()].concat();
+        assert_eq!(edge.direct(PROXY, EXPECTS)?.exchange(&own, false)?.status, 401);
+        assert_eq!(edge.direct(PROXY, BEHIND_ONE)?.exchange(text.as_bytes(), false)?.status, 401);
+    }
+    edge.setting.metric_is(strikes, 1)?;
+    for _ in 0..2 {
+        assert_eq!(edge.status(OFFICE, FOR_H1, "/x", &["--header", &bad])?, 401);
+    }
+    edge.setting.metric_is("gateway_client_bans_active", 1)?;
+    edge.setting.logs_line(&[
+        "client behind a proxy banned",
+        OFFICE,
+        "mode=\"audit\"",
+        "refused=false",
+    ])?;
+    assert_eq!(edge.status(OFFICE, V2, "/productpage", &["--header", &good])?, 200);
+    edge.setting.metric_is("gateway_client_ban_requests_total{result=\"audited\"}", 1)?;
+    assert_eq!(edge.setting.metric("gateway_client_ban_requests_total{result=\"refused\"}")?, 0);
+    assert_eq!(edge.setting.banned(0)?, [] as [Value; 0]);
+    Ok(())
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Read-only observers on a loopback address: `/metrics`, `/healthz`, `/readyz`, `/stats`.
+//! Read-only observers on a loopback address: `/metrics`, `/healthz`, `/readyz`, `/stats`,
+//! `/bans`.
 //!
 //! Runs on the control runtime, never on a worker. Must not write anything, nor show keys, tokens
 //! or claims.
@@ -104,12 +105,13 @@ fn answer(observed: &Observed, method: &Method, path: &str) -> Response<Full<Byt
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => ready(observed),
         "/metrics" => respond(StatusCode::OK, METRICS, metrics::render(observed)),
+        "/bans" => respond(StatusCode::OK, JSON, bans::json_text(observed.bans.as_deref())),
         "/stats" => {
             let totals = Totals::read(&observed.regions);
             respond(StatusCode::OK, JSON, stats::json_text(&totals, &observed.interfaces.get()))
         }
         _ => {
-            let paths = "/metrics\n/healthz\n/readyz\n/stats\n".to_owned();
+            let paths = "/metrics\n/healthz\n/readyz\n/stats\n/bans\n".to_owned();
             respond(StatusCode::NOT_FOUND, TEXT, paths)
         }
     }

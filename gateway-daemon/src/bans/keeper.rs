@@ -12,6 +12,7 @@ use gateway_common::bans::{Ban, BanMode, BanReason};
 use gateway_common::budget::{Event, EventKind};
 use tracing::{error, info, warn};
 
+use super::client_keeper::{ClientKeeper, Outcome};
 use super::{Breaker, News, Status, Store, StoreError, Strikes, Struck, Suspects, Traffic, Turn};
 use crate::clock;
 use crate::model::ban::{BanModes, Source};
@@ -58,6 +59,7 @@ pub struct Keeper {
     begun: Option<bool>,
     /// What the store holds, with the ends; read again now and then, because operators write too.
     bans: HashMap<Source, u64>,
+    clients: ClientKeeper,
     ticks: u32,
     /// Tick from which on want of room may be logged again.
     silent_until: u32,
@@ -73,6 +75,7 @@ impl Keeper {
         node: Node,
         turn: Turn,
     ) -> Result<Self, StoreError> {
+        let clients = ClientKeeper::new(&settings, Arc::clone(&status));
         let mut keeper = Self {
             strikes: Strikes::new(settings.threshold, settings.window, Arc::clone(&suspects)),
             suspects,
@@ -84,6 +87,7 @@ impl Keeper {
             turn,
             begun: None,
             bans: HashMap::new(),
+            clients,
             ticks: 0,
             silent_until: 0,
         };
@@ -172,7 +176,20 @@ impl Keeper {
                     Struck::NoRoom => self.no_room(source),
                 }
             }
-            News::Bad(..) => {}
+            News::ClientGood(source) => {
+                if self.clients.forgive(source) {
+                    self.status.forgiven.add();
+                }
+            }
+            News::ClientBad(source, reason) if self.settings.mode != BanMode::Off => {
+                self.status.struck(reason);
+                match self.clients.strike(source, now) {
+                    Outcome::Counted => {}
+                    Outcome::Out(strikes) => self.ban_client(source, reason, strikes, now),
+                    Outcome::NoRoom => self.no_room(source),
+                }
+            }
+            News::Bad(..) | News::ClientBad(..) => {}
         }
     }
 
@@ -187,6 +204,7 @@ impl Keeper {
         }
         self.bans.retain(|_, expires| *expires > now);
         self.status.set_active(self.bans.len());
+        self.clients.tick(&self.settings, now);
         if let Some(traffic) = &self.node.traffic {
             let share = self.breaker.read(traffic());
             self.suspend(share);
@@ -220,13 +238,8 @@ impl Keeper {
         if self.bans.get(&source).is_some_and(|expires| *expires > now) {
             return; // in audit mode, or made by hand
         }
-        match (self.node.addresses)() {
-            Ok(own) if is_own(source, &own) => return self.status.own.add(),
-            Ok(_) => {}
-            Err(error) => {
-                error!(%source, %error, "not banned: cannot read the node's addresses");
-                return;
-            }
+        if !self.may_ban(source) {
+            return;
         }
         if self.bans.len() >= self.settings.max_entries as usize {
             self.bans.retain(|_, expires| *expires > now);
@@ -247,6 +260,30 @@ impl Keeper {
         let (mode, dropped) = (self.settings.mode.word(), self.drops());
         let (reason, seconds) = (reason.word(), self.settings.duration.as_secs_f64());
         warn!(%source, strikes, reason, seconds, mode, dropped, "source banned");
+    }
+
+    fn ban_client(&mut self, source: Source, reason: BanReason, strikes: u32, now: u64) {
+        let expires = now.saturating_add(nanoseconds(self.settings.duration));
+        if self.may_ban(source)
+            && !self.clients.ban((source, reason, strikes), &self.settings, (now, expires))
+        {
+            self.no_room(source);
+        }
+    }
+
+    /// Whether a source has none of the node's addresses.
+    fn may_ban(&self, source: Source) -> bool {
+        match (self.node.addresses)() {
+            Ok(own) if is_own(source, &own) => {
+                self.status.own.add();
+                false
+            }
+            Ok(_) => true,
+            Err(error) => {
+                error!(%source, %error, "not banned: cannot read the node's addresses");
+                false
+            }
+        }
     }
 
     /// Whether packets of banned sources are dropped.

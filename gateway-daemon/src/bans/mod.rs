@@ -5,11 +5,14 @@
 //! - [`Strikes`]: strikes per source in a window. Pure.
 //! - [`Breaker`]: whether bans meet too large a share of the packets. Pure.
 //! - [`Keeper`]: decides and writes bans, on a thread of its own.
+//! - [`Clients`]: who is banned behind proxies, where workers refuse requests.
 //!
 //! Whether a ban drops anything is the kernel half's business, behind [`Store`]. Must not know: aya,
 //! HTTP, tokens. `docs/bans.md` is the whole story.
 
 mod breaker;
+mod client_keeper;
+mod clients;
 mod keeper;
 mod status;
 mod store;
@@ -19,6 +22,7 @@ mod turn;
 mod watch;
 
 pub use breaker::{Breaker, Traffic};
+pub use clients::Clients;
 pub use keeper::{Keeper, Node, Told, exempt};
 pub use status::{Counter, Status};
 pub use store::{MemoryStore, Store, StoreError};

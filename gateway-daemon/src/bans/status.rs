@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway_common::bans::{BanMode, BanReason};
 
+use super::Clients;
+
 const REASONS: usize = BanReason::ALL.len();
 
 /// What observers are shown.
@@ -26,6 +28,8 @@ pub struct Status {
     pub earned: Counter,
     /// Events of the programs that found no room in the ring buffer, since its map was made.
     pub events_lost: Counter,
+    /// Bans of clients behind trusted proxies.
+    pub clients: Clients,
     active: AtomicU64,
     suspended: AtomicBool,
 }
@@ -64,6 +68,7 @@ impl Status {
             full: Counter::default(),
             earned: Counter::default(),
             events_lost: Counter::default(),
+            clients: Clients::default(),
             active: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
         }

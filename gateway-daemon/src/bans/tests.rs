@@ -379,3 +379,127 @@ fn a_keeper_writes_only_while_it_is_its_turn() {
     setting.keeper.work(true, bad(), false, 2);
     assert_eq!(setting.status.active(), 1, "the third strike");
 }
+
+impl Setting {
+    fn client_bad(&mut self, from: &str, times: u32, now: u64) {
+        for _ in 0..times {
+            self.keeper.hear(News::ClientBad(source(from), FORGED), now);
+        }
+    }
+
+    fn banned_clients(&self, now: u64) -> Vec<String> {
+        let list = self.status.clients.list(now);
+        list.iter().map(|(source, _)| source.to_string()).collect()
+    }
+}
+
+#[test]
+fn a_client_behind_a_proxy_is_banned_in_user_space_alone() {
+    let mut setting = setting(Shared::default(), settings());
+    let client = "192.0.2.1";
+    // Strikes of a source of packets and of a client are two things.
+    setting.bad(client, 2, START);
+    setting.client_bad(client, 2, START);
+    setting.keeper.hear(News::ClientGood(source(client)), START);
+    setting.client_bad(client, 2, START);
+    assert_eq!((setting.banned(), setting.banned_clients(START)), (vec![], vec![]));
+    setting.client_bad(client, 1, START + SECOND);
+    assert_eq!(setting.banned_clients(START + SECOND), [client]);
+    assert_eq!(setting.banned(), [] as [&str; 0], "the store is not told");
+    assert_eq!(setting.shared.earned.lock().unwrap().len(), 0, "nobody earns anything");
+    let ban = setting.status.clients.list(START + SECOND)[0].1;
+    assert_eq!((ban.since, ban.strikes, ban.reason), (START + SECOND, 3, FORGED as u32));
+    assert_eq!(ban.expires >> 1, (START + 601 * SECOND) >> 1);
+    assert_eq!((setting.status.bans(FORGED), setting.status.clients.bans(FORGED)), (0, 1));
+    assert_eq!((setting.status.active(), setting.status.clients.active()), (0, 1));
+    // It goes on in audit mode; one ban is one ban.
+    setting.client_bad(client, 30, START + 2 * SECOND);
+    assert_eq!(setting.status.clients.bans(FORGED), 1);
+    setting.keeper.tick(START + 601 * SECOND);
+    assert_eq!(setting.status.clients.active(), 0);
+    assert_eq!(setting.banned_clients(START + 601 * SECOND), [] as [&str; 0]);
+}
+
+#[test]
+fn bans_of_clients_have_the_same_bounds() {
+    let mut setting = setting(Shared::default(), settings());
+    setting.client_bad("10.0.0.1", 3, START);
+    assert_eq!(setting.status.own.get(), 1, "the node's own");
+    for from in ["192.0.2.1", "2001:db8::1", "192.0.2.3"] {
+        setting.client_bad(from, 3, START);
+    }
+    assert_eq!(setting.banned_clients(START), ["192.0.2.1", "2001:db8::/64"]);
+    assert_eq!(setting.status.full.get(), 1);
+    let later = START + 601 * SECOND;
+    setting.client_bad("192.0.2.3", 3, later);
+    assert_eq!(setting.banned_clients(later), ["192.0.2.3"]);
+    let off = Bans { mode: BanMode::Off, ..settings() };
+    let mut setting = self::setting(Shared::default(), off);
+    setting.client_bad("192.0.2.1", 30, START);
+    assert_eq!(setting.banned_clients(START), [] as [&str; 0]);
+}
+
+#[test]
+fn requests_of_banned_clients_are_refused_where_bans_are_enforced() {
+    let now = crate::clock::since_boot();
+    for (mode, refused) in [(BanMode::Enforce, true), (BanMode::Audit, false)] {
+        let mut setting = setting(Shared::default(), Bans { mode, ..settings() });
+        let (watch, _news) =
+            watch(Arc::default(), Arc::clone(&setting.status), &settings().trusted);
+        let asks = |client: &str| watch.refuses_client(client.parse().unwrap());
+        assert!(!asks("192.0.2.1"), "{mode:?}");
+        setting.client_bad("192.0.2.1", 3, now);
+        setting.client_bad("2001:db8::1", 3, now);
+        for client in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::ffff"] {
+            assert_eq!(asks(client), refused, "{mode:?} {client}");
+        }
+        for client in ["192.0.2.2", "2001:db8:0:1::1", "::c000:201", "0.0.0.0", "::"] {
+            assert!(!asks(client), "{mode:?} {client}");
+        }
+        let clients = &setting.status.clients;
+        let counts = (clients.refused(), clients.audited());
+        assert_eq!(counts, if refused { (3, 0) } else { (0, 3) }, "{mode:?}");
+        let requests: Vec<_> = clients.list(now).iter().map(|(_, ban)| ban.packets).collect();
+        assert_eq!(requests, [2, 1], "{mode:?}");
+        // One that is over is nobody's, whoever stands in its place.
+        let mut setting = self::setting(Shared::default(), Bans { mode, ..settings() });
+        setting.client_bad("192.0.2.1", 3, now.saturating_sub(601 * SECOND));
+        let (watch, _news) = self::watch(Arc::default(), Arc::clone(&setting.status), &[]);
+        assert!(!watch.refuses_client("192.0.2.1".parse().unwrap()), "{mode:?}");
+    }
+}
+
+#[test]
+fn too_large_a_share_of_refused_requests_suspends() {
+    let now = crate::clock::since_boot();
+    let mut setting = setting(Shared::default(), settings());
+    let (watch, _news) = watch(Arc::default(), Arc::clone(&setting.status), &[]);
+    let banned: IpAddr = "192.0.2.1".parse().unwrap();
+    setting.client_bad("192.0.2.1", 3, now);
+    setting.keeper.tick(now);
+    for _ in 0..1_000 {
+        assert!(watch.refuses_client(banned));
+    }
+    setting.keeper.tick(now + SECOND);
+    assert!(setting.status.clients.is_suspended());
+    assert!(!watch.refuses_client(banned), "only counted");
+    assert!(!setting.status.is_suspended(), "packets are another matter");
+    for second in 2..20 {
+        setting.keeper.tick(now + second * SECOND);
+    }
+    assert!(!setting.status.clients.is_suspended());
+    assert!(watch.refuses_client(banned));
+}
+
+#[test]
+fn workers_do_not_tell_of_clients_that_are_trusted() {
+    let (suspects, status) = (Arc::default(), Arc::new(Status::new(BanMode::Audit)));
+    let (watch, news) = watch(suspects, Arc::clone(&status), &settings().trusted);
+    for never in ["127.0.0.1", "::1", "198.51.100.7"] {
+        watch.client_bad(never.parse().unwrap(), FORGED);
+    }
+    watch.client_good("192.0.2.1".parse().unwrap());
+    assert_eq!(news.try_iter().count(), 0);
+    watch.client_bad("192.0.2.1".parse().unwrap(), FORGED);
+    assert_eq!(news.try_iter().collect::<Vec<_>>(), [News::ClientBad(source("192.0.2.1"), FORGED)]);
+}

@@ -38,6 +38,10 @@ pub enum News {
     Bad(Source, BanReason),
     /// A source that may have strikes, or has earned trust, presented a good one.
     Good(Source),
+    /// A client behind a trusted proxy presented a bad token.
+    ClientBad(Source, BanReason),
+    /// A client behind a trusted proxy that may have strikes presented a good one.
+    ClientGood(Source),
 }
 
 /// A worker's end.
@@ -85,6 +89,27 @@ impl Watch {
         if self.suspects.may_hold(|| Source::of(peer)) || self.is_due(peer) {
             self.tell(News::Good(Source::of(peer)));
         }
+    }
+
+    /// A client presented a bad token, says a trusted proxy.
+    pub fn client_bad(&self, client: IpAddr, reason: BanReason) {
+        let source = Source::of(client);
+        if !exempt(source, &self.trusted) {
+            self.tell(News::ClientBad(source, reason));
+        }
+    }
+
+    /// A client presented a good token, says a trusted proxy. It earns nothing: its packets are the
+    /// proxy's.
+    pub fn client_good(&self, client: IpAddr) {
+        if self.status.clients.suspects.may_hold(|| Source::of(client)) {
+            self.tell(News::ClientGood(Source::of(client)));
+        }
+    }
+
+    /// Whether a request is to be refused because its client is banned, says a trusted proxy.
+    pub fn refuses_client(&self, client: IpAddr) -> bool {
+        self.status.clients.refuses(|| Source::of(client))
     }
 
     /// Whether the peer has earned trust that was not told of in this round.

@@ -105,6 +105,8 @@ reasons! {
     UpstreamProtocol = "upstream_protocol" => UpstreamError;
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout" => UpstreamTimeout;
+    /// The client is banned, behind a proxy that is trusted to say who it is.
+    BannedClient = "banned_client" => Denied;
     /// The client went away.
     ClientGone = "client_gone" => Aborted;
 }

@@ -32,19 +32,23 @@ pub(super) fn authenticate(
     match authenticator.authenticate(&mut routed.view, clock::unix_now(), &mut tokens) {
         Ok(authenticated) => {
             if let Some(identity) = &authenticated.identity {
-                if let (Some(watch), None) = (worker.watch(), &meta.proxied) {
-                    watch.good(meta.peer.ip());
+                if let Some(watch) = worker.watch() {
+                    match &meta.proxied {
+                        None => watch.good(meta.peer.ip()),
+                        Some(proxied) => watch.client_good(proxied.client.ip()),
+                    }
                 }
                 record.note(|facts| facts.issuer = Some(Arc::clone(&identity.issuer)));
             }
             Ok(Authenticated { routed, vetted, identity: authenticated.identity })
         }
         Err(refusal) => {
-            // A peer that speaks for others does not answer for their tokens.
-            if let (Some(watch), Some(reason), None) =
-                (worker.watch(), refusal.strike, &meta.proxied)
-            {
-                watch.bad(meta.peer.ip(), reason);
+            if let (Some(watch), Some(reason)) = (worker.watch(), refusal.strike) {
+                // A peer that speaks for others does not answer for their tokens.
+                match &meta.proxied {
+                    None => watch.bad(meta.peer.ip(), reason),
+                    Some(proxied) => watch.client_bad(proxied.client.ip(), reason),
+                }
             }
             Err(Rejection::unauthenticated(refusal, &routed.view))
         }

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::count::RequestRecord;
+use super::respond::Rejection;
 use super::route::{Place, Routed};
+use super::worker::Worker;
 use crate::request::{ConnMeta, Proxied, RequestView};
 
 /// How the client reached us, for one request.
@@ -25,6 +27,13 @@ pub(super) fn identify(
         }
         None => conn,
     }
+}
+
+/// Refuses the request of a client that is banned. One that no proxy speaks for is not here any more:
+/// its packets are dropped.
+pub(super) fn admit(worker: &Worker, conn: &ConnMeta) -> Result<(), Rejection> {
+    let (Some(watch), Some(proxied)) = (worker.watch(), &conn.proxied) else { return Ok(()) };
+    if watch.refuses_client(proxied.client.ip()) { Err(Rejection::banned()) } else { Ok(()) }
 }
 
 /// What the request's headers say of its client; none where nobody is asked. Pure.

@@ -79,6 +79,7 @@ async fn decide(
     record.read(&view, &snapshot);
     let mut routed = route::route(snapshot, &meta, view, record)?;
     let meta = client::identify(meta, &mut routed, record);
+    client::admit(worker, &meta)?;
     let vetted = match ext_authz::consult(&meta, routed)? {
         Consulted::Vetted(vetted) => vetted,
         Consulted::Ask(inquiry) => {

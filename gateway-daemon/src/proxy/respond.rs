@@ -76,6 +76,11 @@ impl Rejection {
         }
     }
 
+    /// A request of a banned client, told as one that policy denies: what it did is not for it to know.
+    pub(super) fn banned() -> Self {
+        Self { text: "RBAC: access denied", ..Self::from(Reason::BannedClient) }
+    }
+
     /// A denied request, told as its Gateway says.
     pub(super) fn denied(
         denial: Denial,
@@ -124,6 +129,7 @@ impl Rejection {
             Reason::TokenAudience
             | Reason::PolicyDenied
             | Reason::PolicyNotAllowed
+            | Reason::BannedClient
             | Reason::ExtAuthzDenied
             | Reason::ExtAuthzError => StatusCode::FORBIDDEN,
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
