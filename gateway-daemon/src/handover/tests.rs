@@ -177,7 +177,7 @@ fn other_versions_are_told_what_to_do() {
         (
             "layout",
             r#"{"hello":{"protocol":1,"abi":99,"version":"9.9","more":true}}"#,
-            "version 9.9 has maps of layout 99, the running one of 2: stop the running one first",
+            "version 9.9 has maps of layout 99, the running one of 3: stop the running one first",
         ),
     ];
     for (name, hello, said) in rows {
