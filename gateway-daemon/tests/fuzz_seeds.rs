@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 use gateway_fuzz::generated::Random;
-use gateway_fuzz::{jwks, manifest, request, token};
+use gateway_fuzz::{clients, jwks, manifest, request, token};
 
 /// Feeds every file of a folder below the root to a function.
 fn feed<T>(folder: &str, holds: fn(&[u8]) -> T) -> io::Result<()> {
@@ -30,6 +30,11 @@ fn feed<T>(folder: &str, holds: fn(&[u8]) -> T) -> io::Result<()> {
 #[test]
 fn tokens_hold() -> io::Result<()> {
     feed("tests/fuzz/seeds/token", token::holds)
+}
+
+#[test]
+fn words_of_proxies_hold() -> io::Result<()> {
+    feed("tests/fuzz/seeds/clients", clients::holds)
 }
 
 #[test]

@@ -21,6 +21,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("jwks", &[]),
     ("manifest", &["gateway-daemon/src/control/testdata"]),
     ("request", &[]),
+    ("clients", &[]),
 ];
 
 /// How long each target runs, and how long a single input may take, in seconds.

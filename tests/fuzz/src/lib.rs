@@ -5,6 +5,7 @@
 //! the seeds, so that what was found once is looked at on every machine. They know the daemon by its
 //! library alone.
 
+pub mod clients;
 pub mod generated;
 pub mod jwks;
 pub mod manifest;
