@@ -128,10 +128,11 @@ pub(super) fn find<'r>(places: &[Place], view: &'r RequestView) -> Vec<Found<'r>
 }
 
 /// What follows the first occurrence of the prefix, up to what may begin a token. Without a prefix
-/// the whole value. Blanks at the end are no part of it.
+/// the whole value, with blanks around it too, which only HTTP/2 can bring here: no token has any.
+/// With a prefix, blanks at the end are no part of it.
 fn after<'v>(value: &'v [u8], prefix: &[u8]) -> Option<&'v [u8]> {
     if prefix.is_empty() {
-        return Some(value.trim_ascii());
+        return Some(value);
     }
     let at = memchr::memmem::find(value, prefix)?;
     let rest = &value[at + prefix.len()..];

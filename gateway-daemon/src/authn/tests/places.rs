@@ -115,6 +115,29 @@ fn places_are_read_in_order_and_every_token_counts() {
 }
 
 #[test]
+fn blanks_around_a_value_are_no_part_of_a_token() {
+    let places = TokenPlaces {
+        headers: vec![header("x-token", ""), header("authorization", "Bearer ")],
+        ..TokenPlaces::default()
+    };
+    let authenticator = compile(vec![JwtRule { places, ..rule_of("a") }]);
+    let alice = of("a", "alice");
+    let good = || Ok(Some("alice".to_owned()));
+    // Such values come over HTTP/2 only: over HTTP/1.1 blanks around a value belong to the line.
+    for (name, value, expected) in [
+        ("x-token", alice.clone(), good()),
+        ("x-token", format!(" {alice}"), Err(())),
+        ("x-token", format!("\t{alice}"), Err(())),
+        ("x-token", format!("{alice} "), Err(())),
+        ("authorization", format!(" Bearer {alice}"), good()),
+        ("authorization", format!("Bearer {alice} "), good()),
+    ] {
+        let mut view = view("/", &[(name, &value)]);
+        assert_eq!(run(&authenticator, &mut view).map_err(drop), expected, "{name}: {value:?}");
+    }
+}
+
+#[test]
 fn a_cookie_is_read_to_the_letter() {
     let mut cookies = rule_of("a");
     cookies.places.cookies = vec!["sid".into()];
