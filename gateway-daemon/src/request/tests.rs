@@ -370,3 +370,12 @@ fn set_parameters_replace_their_name_and_are_encoded() {
         assert_eq!(view.path_and_query().as_str(), expected, "{target}");
     }
 }
+
+#[test]
+fn a_request_id_is_the_clients_own() {
+    let view = read("/", &[("host", "a.test"), ("x-request-id", "mine")]).unwrap();
+    assert_eq!(view.headers()["x-request-id"], "mine", "policies see it");
+    assert_eq!(view.into_upstream().headers["x-request-id"], "mine");
+    let none = read("/", &[("host", "a.test")]).unwrap();
+    assert!(!none.into_upstream().headers.contains_key("x-request-id"), "none is made");
+}
