@@ -28,6 +28,9 @@ pub(crate) fn write(docs: &Path, measured: &Map<String, Value>) {
     fs::write(results, text + "\n").unwrap();
 }
 
+/// The row of a daemon that holds floods off.
+pub(crate) const WITH_BUDGETS: &str = "with budgets";
+
 type Section = (&'static str, &'static str, fn(&Value) -> String);
 
 const SECTIONS: [Section; 3] = [
@@ -89,6 +92,63 @@ fn dropped(rows: &Value) -> String {
 }
 
 fn flood(rows: &Value) -> String {
+    format!("{}\n{}", at_full_speed(rows), at_a_steady_rate(rows))
+}
+
+fn at_a_steady_rate(rows: &Value) -> String {
+    /// Of what is answered in time when all is calm, what has to be during a flood; by a daemon that
+    /// holds floods off.
+    const GOAL: f64 = 0.95;
+    let row = |row: &Value| {
+        let steady = &row["steady"];
+        let [calm, sender, flooded] = ["calm", "sender_alone", "flooded"].map(|part| &steady[part]);
+        let share = |part: &Value| percent(&part["in_time"]);
+        let times =
+            |part: &Value| format!("{} / {}", figure(&part["p50_ms"]), figure(&part["p99_ms"]));
+        let verdict = match steady["kept"].as_f64() {
+            Some(kept) if text(&row["row"]) == WITH_BUDGETS => {
+                if kept >= GOAL {
+                    "held"
+                } else {
+                    "**missed**"
+                }
+            }
+            _ => "",
+        };
+        vec![
+            text(&row["row"]).to_owned(),
+            text(&row["flood"]).to_owned(),
+            whole(&steady["asked_per_second"]),
+            [share(calm), share(sender), share(flooded)].join(", "),
+            format!(
+                "{} [{}–{}]",
+                figure(&steady["kept"]),
+                figure(&steady["kept_ends"][0]),
+                figure(&steady["kept_ends"][1])
+            ),
+            verdict.to_owned(),
+            times(calm),
+            times(sender),
+            times(flooded),
+            format!("{} → {}", figure(&calm["daemon_cores"]), figure(&flooded["daemon_cores"])),
+        ]
+    };
+    let head = [
+        "Daemon",
+        "flood of",
+        "asked per second",
+        "answered in time, %: calm, sender at work, flooded",
+        "flooded ÷ calm",
+        "≥ 0.95",
+        "p50 / p99 ms, calm",
+        "sender at work against nobody",
+        "flooded",
+        "daemon's cores",
+    ];
+    table(&head, rows, row)
+}
+
+fn at_full_speed(rows: &Value) -> String {
     let row = |row: &Value| {
         let ends = |ends: &Value| format!("[{}–{}]", figure(&ends[0]), figure(&ends[1]));
         let (calm, flooded) =
@@ -139,6 +199,10 @@ fn figure(value: &Value) -> String {
 
 fn whole(value: &Value) -> String {
     value.as_f64().map_or_else(String::new, |figure| format!("{figure:.0}"))
+}
+
+fn percent(value: &Value) -> String {
+    value.as_f64().map_or_else(String::new, |share| format!("{:.1}", share * 100.0))
 }
 
 fn millions(value: &Value) -> String {

@@ -1,6 +1,7 @@
 //! Clients with good tokens while one address floods, with forged SYNs or with connections that it
-//! opens: requests a second and the daemon's CPU time. In turn: without the flood, with its sender at
-//! work against nobody, and with it; by a daemon with budgets, and by one without.
+//! opens: requests a second and the daemon's CPU time, and what clients see that ask at a steady rate, half
+//! of what the calm machine serves. In turn: without the flood, with its sender at work against nobody, and
+//! with it; by a daemon with budgets, and by one without.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,9 +18,10 @@ use gateway_tests::raw::Client;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
+use crate::document::WITH_BUDGETS;
 use crate::packet::syn;
 use crate::pump::{Pump, SOURCE_PORT, Toward, with_checksums};
-use crate::{short, spread};
+use crate::{short, spread, steady};
 
 /// Requests per figure, each on a connection of its own.
 const REQUESTS: u32 = 1_500;
@@ -29,6 +31,8 @@ const CONNECTIONS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Connections that the flooder keeps open before it drops them.
 const OPEN: usize = 400;
+/// Of what the calm machine serves to a client that asks as fast as it is answered, what steady clients ask.
+const STEADY: f64 = 0.5;
 /// Nobody's address in a network of the gateway, which forged SYNs come from.
 const FLOODER: &str = "10.78.0.66";
 /// The client's second address, which connections come from.
@@ -57,7 +61,7 @@ enum Target {
 }
 
 pub(crate) fn measure(rounds: usize) -> Value {
-    let daemons = [("with budgets", &BUDGETS[..]), ("without budgets", &[])];
+    let daemons = [(WITH_BUDGETS, &BUDGETS[..]), ("without budgets", &[])];
     let mut rows = Vec::new();
     for (name, arguments) in daemons {
         let place = Place::new(arguments).unwrap_or_else(|error| panic!("{name}: {error:#}"));
@@ -74,42 +78,97 @@ pub(crate) fn measure(rounds: usize) -> Value {
 
 /// What one daemon did under one flood.
 fn row(place: &Place, name: &str, flood: Flood, rounds: usize) -> Result<Value> {
-    let (mut calm, mut sender, mut flooded) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut ratios, mut harm) = (Vec::new(), Vec::new());
-    let (mut cpu_calm, mut cpu_flooded) = (Vec::new(), Vec::new());
+    let (mut calm, mut sender, mut flooded) = (Part::default(), Part::default(), Part::default());
+    let mut asked = Vec::new();
     let sent = AtomicU64::new(0);
     let before = place.counts()?;
     for _ in 0..rounds {
-        let (quiet, cpu) = place.rate()?;
-        cpu_calm.push(cpu);
-        let (alone, _) = place.under(flood, Target::Nobody, &AtomicU64::new(0))?;
-        let (rate, cpu) = place.under(flood, Target::Gateway, &sent)?;
-        cpu_flooded.push(cpu);
-        calm.push(quiet);
-        sender.push(alone);
-        flooded.push(rate);
-        ratios.push(rate / quiet);
-        harm.push(rate / alone);
+        let full = place.rate()?;
+        let steady = STEADY * full.0;
+        asked.push(steady);
+        calm.add(full, place.steady(steady)?);
+        let both = || Ok((place.rate()?, place.steady(steady)?));
+        let (full, seen) = place.under(flood, Target::Nobody, &AtomicU64::new(0), both)?;
+        sender.add(full, seen);
+        let (full, seen) = place.under(flood, Target::Gateway, &sent, both)?;
+        flooded.add(full, seen);
     }
     let after = place.counts()?;
-    let middle = |figures: &[f64]| short(spread(figures).0);
-    let ends = |figures: &[f64]| [short(spread(figures).1), short(spread(figures).2)];
-    let requests = 3 * u64::from(REQUESTS) * rounds as u64;
+    let requests = [&calm, &sender, &flooded].map(|part| part.requests).iter().sum::<u64>();
+    let ratio = |to: &Part| ratios(&flooded.rates, &to.rates);
+    let kept = ratios(&flooded.in_time, &calm.in_time);
     Ok(json!({
         "row": name,
         "flood": format!("{flood:?}").to_lowercase(),
-        "requests_per_second": middle(&calm),
-        "requests_per_second_sender_alone": middle(&sender),
-        "requests_per_second_flooded": middle(&flooded),
-        "ratio": middle(&ratios), "ratio_ends": ends(&ratios),
-        "ratio_to_sender_alone": middle(&harm), "ratio_to_sender_alone_ends": ends(&harm),
-        "daemon_us_per_request": middle(&cpu_calm),
-        "daemon_us_per_request_flooded": middle(&cpu_flooded),
+        "requests_per_second": middle(&calm.rates),
+        "requests_per_second_sender_alone": middle(&sender.rates),
+        "requests_per_second_flooded": middle(&flooded.rates),
+        "ratio": middle(&ratio(&calm)), "ratio_ends": ends(&ratio(&calm)),
+        "ratio_to_sender_alone": middle(&ratio(&sender)),
+        "ratio_to_sender_alone_ends": ends(&ratio(&sender)),
+        "daemon_us_per_request": middle(&calm.cpu),
+        "daemon_us_per_request_flooded": middle(&flooded.cpu),
+        "steady": {
+            "asked_per_second": middle(&asked),
+            "in_time_ms": steady::IN_TIME.as_millis(),
+            "calm": calm.steady(), "sender_alone": sender.steady(), "flooded": flooded.steady(),
+            "kept": middle(&kept), "kept_ends": ends(&kept),
+        },
         "sent": sent.into_inner(),
         "dropped": after.dropped - before.dropped,
         "accepted_of_the_flood": after.accepted - before.accepted - requests,
         "requests": requests,
     }))
+}
+
+fn middle(figures: &[f64]) -> f64 {
+    short(spread(figures).0)
+}
+
+fn ends(figures: &[f64]) -> [f64; 2] {
+    let (_, least, most) = spread(figures);
+    [short(least), short(most)]
+}
+
+/// Round by round.
+fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+    of.iter().zip(to).map(|(of, to)| of / to).collect()
+}
+
+/// One of the three parts of a row, figures of its rounds.
+#[derive(Default)]
+struct Part {
+    /// Requests a second of clients that ask as fast as they are answered, and the daemon's CPU time for
+    /// each, microseconds.
+    rates: Vec<f64>,
+    cpu: Vec<f64>,
+    /// Steady clients: the share answered in time, milliseconds, and cores that the daemon took.
+    in_time: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    cores: Vec<f64>,
+    /// How many requests were made.
+    requests: u64,
+}
+
+impl Part {
+    fn add(&mut self, (rate, cpu): (f64, f64), (seen, cores): (steady::Seen, f64)) {
+        self.rates.push(rate);
+        self.cpu.push(cpu);
+        self.in_time.push(seen.in_time);
+        self.p50.push(seen.p50);
+        self.p99.push(seen.p99);
+        self.cores.push(cores);
+        self.requests += u64::from(REQUESTS) + seen.asked;
+    }
+
+    fn steady(&self) -> Value {
+        json!({
+            "in_time": spread(&self.in_time).0,
+            "p50_ms": middle(&self.p50), "p99_ms": middle(&self.p99), "p99_ms_ends": ends(&self.p99),
+            "daemon_cores": middle(&self.cores),
+        })
+    }
 }
 
 /// A gateway and a client, joined by a cable.
@@ -184,17 +243,32 @@ impl Place {
         Ok((count / elapsed.as_secs_f64(), cpu * 1e6 / count))
     }
 
-    fn under(&self, flood: Flood, target: Target, sent: &AtomicU64) -> Result<(f64, f64)> {
+    /// What clients see that ask so often a second, and how many cores the daemon takes meanwhile.
+    fn steady(&self, rate: f64) -> Result<(steady::Seen, f64)> {
+        let (before, started) = (self.cpu()?, Instant::now());
+        let seen = steady::ask(&self.pair.client, SocketAddr::from(GATEWAY), &self.head, rate)?;
+        let cores = (self.cpu()? - before) / started.elapsed().as_secs_f64();
+        Ok((seen, cores))
+    }
+
+    /// Does something while a flood is on.
+    fn under<T>(
+        &self,
+        flood: Flood,
+        target: Target,
+        sent: &AtomicU64,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let flood = scope.spawn(|| match flood {
                 Flood::Syns => self.syns(target, &over, sent),
                 Flood::Connections => self.connections(target, &over, sent),
             });
-            let rate = self.rate();
+            let done = work();
             over.store(true, Relaxed);
             flood.join().expect("the flood broke off")?;
-            rate
+            done
         })
     }
 

@@ -22,6 +22,7 @@ mod pump;
 #[expect(dead_code, reason = "the tests use all of it")]
 #[path = "../kernel/sandbox.rs"]
 mod sandbox;
+mod steady;
 mod test_run;
 
 use std::env;
