@@ -2,8 +2,9 @@
 //!
 //! This installs the others, builds the daemon and the program that measures (`tests/bench/`), and
 //! becomes that program, as root. What is measured, and how, is in `docs/benchmarks.md`. What the kernel
-//! half costs is measured by another program, see `packets`.
+//! half costs is measured by another program, see `packets`; what parts of the daemon cost, by `micro`.
 
+mod micro;
 mod packets;
 pub(crate) mod peers;
 
@@ -24,10 +25,12 @@ pub(crate) use options::{Options, Profile};
 
 /// Sets up, builds, and becomes the program that measures; returns only if that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if let Some((first, sections)) = options.scenarios.split_first()
-        && first == packets::NAME
-    {
-        return packets::run(options, sections);
+    match options.scenarios.split_first() {
+        Some((first, sections)) if first == packets::NAME => {
+            return packets::run(options, sections);
+        }
+        Some((first, names)) if first == micro::NAME => return micro::run(options, names),
+        _ => {}
     }
     if !options.compare.is_empty() || options.report.is_some() {
         return read(options);

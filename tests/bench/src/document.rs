@@ -21,6 +21,7 @@ const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --document` -->
 const PROFILES: &str = "performance.md";
 const PROFILES_BEGIN: &str =
     "<!-- figures: written by `cargo xtask bench profile S1 S2 S7 S9 --document` -->\n";
+const MICRO_BEGIN: &str = "<!-- figures: written by `cargo xtask bench micro --document` -->\n";
 const END: &str = "<!-- end of figures -->\n";
 /// Gateways in the order of the columns.
 const COLUMNS: [&str; 9] = [
@@ -57,9 +58,18 @@ fn put_down(docs: &Path, results: &Results) -> Result<()> {
 
 /// Writes the table of profiles into its document.
 pub(crate) fn write_profiles(docs: &Path, table: &str) -> Result<()> {
+    write_between(docs, PROFILES_BEGIN, table)
+}
+
+/// Writes the tables of the micro benchmarks into the same.
+pub(crate) fn write_micro(docs: &Path, tables: &str) -> Result<()> {
+    write_between(docs, MICRO_BEGIN, tables)
+}
+
+fn write_between(docs: &Path, begin: &str, figures: &str) -> Result<()> {
     let path = docs.join(PROFILES);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let text = replaced(&text, PROFILES_BEGIN, table)?;
+    let text = replaced(&text, begin, figures)?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -118,7 +128,7 @@ fn provenance(results: &Results) -> String {
 }
 
 /// A table in Markdown, its first column to the left.
-fn markdown(head: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
+pub(crate) fn markdown(head: &str, columns: &[String], rows: &[(String, Vec<String>)]) -> String {
     if rows.is_empty() {
         return String::new();
     }

@@ -12,6 +12,7 @@ mod keeper;
 mod load;
 mod material;
 mod memory;
+mod micro;
 mod noise;
 mod once;
 mod options;
@@ -60,6 +61,14 @@ enum Command {
         /// The file
         file: PathBuf,
         /// Write its figures into the documents of this folder
+        #[arg(long)]
+        document: Option<PathBuf>,
+    },
+    /// Print the tables of the micro benchmarks
+    Micro {
+        /// Where criterion left what it measured
+        home: PathBuf,
+        /// Write them into the documents of this folder
         #[arg(long)]
         document: Option<PathBuf>,
     },
@@ -115,6 +124,9 @@ fn main() -> ExitCode {
         Command::Run(arguments) => begin(&arguments, words),
         Command::Report { file, document } => {
             run::report(&file, document.as_deref()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Micro { home, document } => {
+            micro::report(&home, document.as_deref()).map(|()| ExitCode::SUCCESS)
         }
         Command::Compare { before, after } => {
             compare::compare(&before, &after).map(|()| ExitCode::SUCCESS)

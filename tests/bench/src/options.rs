@@ -16,8 +16,9 @@ pub(crate) enum Profile {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Scenarios by name, such as S1 S3F; all of them if none is named, or `all` is. `profile` before them
-    /// tells where the time of this project goes in each. `packets`, which may be followed by test-run,
-    /// drop or flood, is what the kernel half costs and holds off
+    /// tells where the time of this project goes in each. `micro` is what its parts cost by themselves.
+    /// `packets`, which may be followed by test-run, drop or flood, is what the kernel half costs and holds
+    /// off
     pub(crate) scenarios: Vec<String>,
     /// Gateways by name, such as nginx,ours; all of a scenario if none is named
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]

@@ -1,20 +1,21 @@
 //! What counting costs: a request with its verdict, a refusal with its reason, a connection from
-//! begin to end; and reading all of it, as metrics do. `cargo bench -p gateway-daemon --bench counters`.
+//! begin to end; and reading all of it, as metrics do.
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion};
 use gateway_common::path::PathSlot;
 use gateway_common::verdict::RequestVerdict;
 use gateway_daemon::counters::{ConnectionEnd, PathSlots, Regions, Totals};
 
+use super::SIZES;
+
 /// Rows of workers that are read.
 const WORKERS: u32 = 4;
-const SIZES: [usize; 3] = [10, 1_000, 10_000];
 
-fn writing(c: &mut Criterion) {
-    let regions = Regions::anonymous(1).ok();
-    let Some(worker) = regions.and_then(|regions| regions.worker(0)) else { return };
+pub(crate) fn writing(c: &mut Criterion) {
+    let regions = Regions::anonymous(1).expect("memory for counters");
+    let worker = regions.worker(0).expect("a row for the first worker");
     let mut group = c.benchmark_group("counters");
     group.bench_function("request", |b| {
         b.iter(|| worker.record(black_box(PathSlot(7)), RequestVerdict::Allowed, 0, 195));
@@ -33,10 +34,10 @@ fn writing(c: &mut Criterion) {
     });
 }
 
-fn reading(c: &mut Criterion) {
+pub(crate) fn reading(c: &mut Criterion) {
     let mut group = c.benchmark_group("counters/read");
     for size in SIZES {
-        let Ok(regions) = Regions::anonymous(WORKERS) else { return };
+        let regions = Regions::anonymous(WORKERS).expect("memory for counters");
         let names: Vec<String> = (0..size).map(|at| format!("Exact /path/{at}")).collect();
         PathSlots::new(regions.clone()).assign(&names);
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
@@ -44,6 +45,3 @@ fn reading(c: &mut Criterion) {
         });
     }
 }
-
-criterion_group!(benches, writing, reading);
-criterion_main!(benches);

@@ -1,31 +1,31 @@
 //! What a token costs, per algorithm: recognised in the cache, and checked anew with a key that was
 //! parsed when the configuration was; a forged one, known and not; for comparison, the check of the
-//! signature alone with a key that is parsed again each time, as signature crates offer it. `cargo bench -p gateway-daemon --bench verify`.
+//! signature alone with a key that is parsed again each time, as signature crates offer it.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion};
 use gateway_daemon::authn::{Authenticator, CacheLimits, TokenCache};
-use gateway_daemon::clock::UnixSeconds;
 use gateway_daemon::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
-use gateway_daemon::model::object::ObjectRef;
-use gateway_daemon::request::{ConnMeta, RequestView, Scheme};
+use gateway_daemon::request::RequestView;
 
-const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+use super::{HOST, NOW, bearer, head, object, view};
+
 const CLAIMS: &str = r#"{"iss":"https://a.test","sub":"alice","aud":["api"],"exp":1800000000,
     "scope":"read write","groups":["dev","ops"]}"#;
 
 /// A signed token, the key for it as a JWK, and the check of its signature from raw bytes.
-struct Sample {
+pub(crate) struct Sample {
     name: &'static str,
-    jwk: String,
-    token: String,
+    /// The key.
+    pub(crate) jwk: String,
+    /// The token.
+    pub(crate) token: String,
     raw: Box<dyn Fn() -> bool>,
 }
 
@@ -37,15 +37,17 @@ fn message(algorithm: &str) -> String {
     format!("{}.{}", base64(format!(r#"{{"alg":"{algorithm}"}}"#)), base64(CLAIMS))
 }
 
-fn rsa() -> Option<Sample> {
-    let key = RsaKeyPair::generate(KeySize::Rsa2048).ok()?;
+/// With an RSA key of 2,048 bits.
+pub(crate) fn rsa() -> Sample {
+    let key = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key and a signature");
     let message = message("RS256");
     let mut signed = vec![0; key.public_modulus_len()];
     let random = SystemRandom::new();
-    key.sign(&signature::RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signed).ok()?;
+    key.sign(&signature::RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signed)
+        .expect("a key and a signature");
     let numbers = signature::RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
     let (n, e) = (base64(&numbers.n), base64(&numbers.e));
-    Some(Sample {
+    Sample {
         name: "RS256",
         jwk: format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#),
         token: format!("{message}.{}", base64(&signed)),
@@ -53,16 +55,17 @@ fn rsa() -> Option<Sample> {
             let rule = &signature::RSA_PKCS1_2048_8192_SHA256;
             numbers.verify(rule, message.as_bytes(), &signed).is_ok()
         }),
-    })
+    }
 }
 
-fn p256() -> Option<Sample> {
-    let key = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
+fn p256() -> Sample {
+    let key = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)
+        .expect("a key and a signature");
     let message = message("ES256");
-    let signed = key.sign(&SystemRandom::new(), message.as_bytes()).ok()?;
+    let signed = key.sign(&SystemRandom::new(), message.as_bytes()).expect("a key and a signature");
     let point = key.public_key().as_ref().to_vec();
     let (x, y) = (base64(&point[1..33]), base64(&point[33..]));
-    Some(Sample {
+    Sample {
         name: "ES256",
         jwk: format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#),
         token: format!("{message}.{}", base64(signed.as_ref())),
@@ -71,15 +74,15 @@ fn p256() -> Option<Sample> {
             let key = signature::UnparsedPublicKey::new(rule, &point);
             key.verify(message.as_bytes(), signed.as_ref()).is_ok()
         }),
-    })
+    }
 }
 
-fn ed25519() -> Option<Sample> {
-    let key = Ed25519KeyPair::generate().ok()?;
+fn ed25519() -> Sample {
+    let key = Ed25519KeyPair::generate().expect("a key and a signature");
     let message = message("EdDSA");
     let signed = key.sign(message.as_bytes());
     let point = key.public_key().as_ref().to_vec();
-    Some(Sample {
+    Sample {
         name: "EdDSA",
         jwk: format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{}"}}"#, base64(&point)),
         token: format!("{message}.{}", base64(signed.as_ref())),
@@ -87,11 +90,11 @@ fn ed25519() -> Option<Sample> {
             let key = signature::UnparsedPublicKey::new(&signature::ED25519, &point);
             key.verify(message.as_bytes(), signed.as_ref()).is_ok()
         }),
-    })
+    }
 }
 
 /// The token with a byte in the middle of its signature changed.
-fn forge(token: &str) -> String {
+pub(crate) fn forge(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').unwrap_or_default();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
     let middle = bytes.len() / 2;
@@ -101,9 +104,10 @@ fn forge(token: &str) -> String {
     format!("{message}.{}", base64(bytes))
 }
 
-fn rule(jwk: &str) -> JwtRule {
+/// Accepts what [`Sample`]s are, with this key.
+pub(crate) fn rule(jwk: &str) -> JwtRule {
     JwtRule {
-        object: ObjectRef { kind: "Bench", namespace: "default".into(), name: "ra".into() },
+        object: object("ra"),
         index: 0,
         issuer: "https://a.test".into(),
         audiences: vec!["api".into()],
@@ -119,42 +123,42 @@ fn rule(jwk: &str) -> JwtRule {
     }
 }
 
-fn view(token: &str) -> Option<RequestView> {
-    let address = SocketAddr::from(([127, 0, 0, 1], 80));
-    let conn =
-        ConnMeta { peer: address, local: address, scheme: Scheme::Http, sni: None, proxied: None };
-    let request = http::Request::builder()
-        .header("host", "gw.example.test")
-        .header("authorization", format!("Bearer {token}"));
-    RequestView::read(request.body(()).ok()?.into_parts().0, &conn).ok()
+/// A request without any token.
+pub(crate) fn absent(c: &mut Criterion) {
+    let authenticator = Authenticator::compile(vec![rule(&rsa().jwk)]).0;
+    let mut cache = TokenCache::new(CacheLimits::default());
+    let mut view = view(head("/", HOST));
+    c.bench_function("token/absent", |b| {
+        b.iter(|| authenticator.authenticate(black_box(&mut view), NOW, &mut cache).is_ok());
+    });
 }
 
-fn tokens(c: &mut Criterion) {
-    for sample in [rsa(), p256(), ed25519()].into_iter().flatten() {
+pub(crate) fn tokens(c: &mut Criterion) {
+    for sample in [rsa(), p256(), ed25519()] {
         let authenticator = Authenticator::compile(vec![rule(&sample.jwk)]).0;
         let mut group = c.benchmark_group(format!("token/{}", sample.name));
         let nothing = CacheLimits { accepted_bytes: 0, refused_bytes: 0, ..CacheLimits::default() };
         let forged = forge(&sample.token);
         let rows = [
-            ("cached", &sample.token, CacheLimits::default()),
-            ("parsed key", &sample.token, nothing),
-            ("forged, cached", &forged, CacheLimits::default()),
-            ("forged, parsed key", &forged, nothing),
+            ("known", &sample.token, true, CacheLimits::default()),
+            ("new", &sample.token, true, nothing),
+            ("forged, known", &forged, false, CacheLimits::default()),
+            ("forged, new", &forged, false, nothing),
         ];
-        for (name, token, limits) in rows {
+        for (name, token, is_good, limits) in rows {
             let mut cache = TokenCache::new(limits);
+            let mut judge = |mut view: RequestView| {
+                let accepted = authenticator.authenticate(&mut view, NOW, &mut cache).is_ok();
+                (accepted, view)
+            };
+            let shown = || view(bearer(head("/", HOST), token));
+            assert_eq!(judge(shown()).0, is_good, "{}, {name}", sample.name);
             group.bench_function(name, |b| {
-                let accepts = |view: Option<RequestView>| {
-                    let mut view = view?;
-                    let accepted = authenticator.authenticate(&mut view, NOW, &mut cache);
-                    Some((accepted.is_ok(), view))
-                };
-                b.iter_batched(|| view(token), accepts, BatchSize::SmallInput);
+                b.iter_batched(shown, &mut judge, BatchSize::SmallInput);
             });
         }
-        group.bench_function("raw key, signature alone", |b| b.iter(|| black_box((sample.raw)())));
+        group.bench_function("key parsed, signature alone", |b| {
+            b.iter(|| black_box((sample.raw)()));
+        });
     }
 }
-
-criterion_group!(benches, tokens);
-criterion_main!(benches);
