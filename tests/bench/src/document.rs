@@ -37,7 +37,7 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// Writes figures, picture and results into the folder of the documents. Scenarios that are there and
-/// not among the results stay, if they are of the same machine.
+/// not among the results stay.
 pub(crate) fn write(docs: &Path, results: &Results) -> Result<()> {
     let mut merged = Results::read(&docs.join(RESULTS)).unwrap_or_else(|_| results.clone());
     merged.add(results);
@@ -119,12 +119,23 @@ fn provenance(results: &Results) -> String {
     let versions = results.versions.iter().map(|(name, version)| format!("{name} {version}"));
     let rounds = results.scenarios.iter().flat_map(|known| &known.entries);
     let rounds = rounds.map(|entry| entry.rounds.len()).max().unwrap_or_default();
-    format!(
+    let text = format!(
         "\nMeasured on {}: {}. {}. Up to {rounds} rounds.\n",
         days.join(", "),
         results.machine,
         versions.collect::<Vec<_>>().join(", ")
-    )
+    );
+    let mut elsewhere: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for known in &results.scenarios {
+        if let Some(machine) = &known.machine {
+            elsewhere.entry(machine).or_default().push(&known.id);
+        }
+    }
+    let line = |(machine, ids): (&str, Vec<&str>)| {
+        format!("On another machine, {machine}: {}.\n", ids.join(", "))
+    };
+    let elsewhere: Vec<_> = elsewhere.into_iter().map(line).collect();
+    text + &elsewhere.concat()
 }
 
 /// A table in Markdown, its first column to the left.

@@ -38,6 +38,9 @@ pub(crate) struct Measured {
     pub(crate) id: String,
     /// The day.
     pub(crate) date: String,
+    /// Processor and kernel, if others than those of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) machine: Option<String>,
     /// Milliseconds of load per gateway and round.
     pub(crate) load_ms: u64,
     /// Gateways.
@@ -113,11 +116,15 @@ impl Results {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Puts in what others found; where they found it on another machine, nothing of the old stays.
+    /// Puts in what others found. What stays of another machine says so: gateways are compared within a
+    /// scenario, which is measured in one run.
     pub(crate) fn add(&mut self, others: &Self) {
         if self.machine != others.machine {
-            *self = others.clone();
-            return;
+            let before = std::mem::replace(&mut self.machine, others.machine.clone());
+            for known in &mut self.scenarios {
+                known.machine.get_or_insert_with(|| before.clone());
+                known.machine.take_if(|machine| *machine == self.machine);
+            }
         }
         self.versions.extend(others.versions.clone());
         for measured in &others.scenarios {
@@ -198,7 +205,13 @@ mod tests {
     fn measured() -> Measured {
         let a = entry("a", &[(10.0, 0.0), (90.0, 0.9), (12.0, 0.0), (11.0, 0.1)]);
         let b = entry("b", &[(20.0, 0.0), (90.0, 0.9), (24.0, 0.0), (44.0, 0.1)]);
-        Measured { id: "S1".to_owned(), date: String::new(), load_ms: 1, entries: vec![a, b] }
+        Measured {
+            id: "S1".to_owned(),
+            date: String::new(),
+            machine: None,
+            load_ms: 1,
+            entries: vec![a, b],
+        }
     }
 
     #[test]
@@ -220,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_again_stays_on_the_same_machine() {
+    fn what_was_not_measured_again_stays_and_says_where_it_was() {
         let named = |id: &str| Measured { id: id.to_owned(), ..measured() };
         let results = |machine: &str, ids: &[&str]| {
             let mut results = Results::new(machine.to_owned());
@@ -229,12 +242,20 @@ mod tests {
             }
             results
         };
-        for (machine, expected) in [("a", vec!["S1", "S2"]), ("b", vec!["S2"])] {
-            let mut old = results("a", &["S1", "S2"]);
-            old.add(&results(machine, &["S2"]));
-            let ids: Vec<_> = old.scenarios.iter().map(|known| known.id.as_str()).collect();
-            assert_eq!(ids, expected, "{machine}");
-        }
+        let machines = |results: &Results| {
+            let scenarios = results.scenarios.iter();
+            let each = scenarios.map(|known| (known.id.clone(), known.machine.clone()));
+            (results.machine.clone(), each.collect::<Vec<_>>())
+        };
+        let row = |id: &str, machine: Option<&str>| (id.to_owned(), machine.map(str::to_owned));
+        let mut all = results("a", &["S1", "S2"]);
+        all.add(&results("a", &["S2"]));
+        assert_eq!(machines(&all), ("a".to_owned(), vec![row("S1", None), row("S2", None)]));
+        all.add(&results("b", &["S2"]));
+        assert_eq!(machines(&all), ("b".to_owned(), vec![row("S1", Some("a")), row("S2", None)]));
+        all.add(&results("a", &["S3"]));
+        let expected = vec![row("S1", None), row("S2", Some("b")), row("S3", None)];
+        assert_eq!(machines(&all), ("a".to_owned(), expected));
     }
 
     #[test]

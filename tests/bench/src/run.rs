@@ -119,6 +119,7 @@ fn measure(field: &Field, scenario: &Scenario) -> Result<Measured> {
     Ok(Measured {
         id: scenario.id.to_owned(),
         date: clock::today(),
+        machine: None,
         load_ms: field.effort.load,
         entries: by_gateway(entries, &rounds, &windows),
     })

@@ -62,6 +62,7 @@ mod tests {
         Measured {
             id: "S1".to_owned(),
             date: String::new(),
+            machine: None,
             load_ms: 1,
             entries: figures.iter().map(entry).collect(),
         }
