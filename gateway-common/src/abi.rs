@@ -28,6 +28,9 @@ pub const MAX_SYN_BUCKETS: u32 = 65_536;
 pub const MAX_EARNED_SOURCES: u32 = 65_536;
 /// Most trusted prefixes per address family.
 pub const MAX_TRUSTED_SOURCES: u32 = 1_024;
+/// Most connections at a time that are being reopened from `TIME_WAIT`: each for as long as its SYN
+/// goes from TC to the kernel's lookup.
+pub const MAX_REOPENED: u32 = 4_096;
 /// Bytes of the ring buffer of events; a power of two and of pages.
 pub const EVENT_BYTES: u32 = 65_536;
 
@@ -45,6 +48,9 @@ pub mod program {
     pub const TC_INGRESS: &str = "gateway_ingress";
     /// Counts what leaves.
     pub const TC_EGRESS: &str = "gateway_egress";
+    /// Answers the kernel's lookup of a listening socket for a connection that TC ingress saw
+    /// being reopened from `TIME_WAIT`.
+    pub const LOOKUP: &str = "gateway_lookup";
 }
 
 /// Names of the maps in the kernel object, and of their pins.
@@ -79,6 +85,9 @@ pub mod map {
     /// Sockmap of the workers' listening sockets, by
     /// [`worker_socket`](crate::steering::worker_socket).
     pub const WORKER_SOCKETS: &str = "WORKER_SOCKETS";
+    /// Hash of [`Tuple`](crate::steering::Tuple) to [`Reopening`](crate::steering::Reopening).
+    /// Private to the programs of one start, and not pinned.
+    pub const REOPENED: &str = "REOPENED";
     /// Array of u64: a bit per 65,536th of the addresses of a family, 1 where some denied prefix may
     /// be, so that other sources cost no trie lookup. See [`DenyFilter`](crate::bans::DenyFilter).
     pub const DENY_FILTER: &str = "DENY_FILTER";

@@ -8,7 +8,7 @@ use crate::budget::{CpuState, Earned, Event, SynBucket};
 use crate::counters::{PacketCounters, RequestCounters, Volume, WireCounters};
 use crate::path::PathName;
 use crate::reasons::ReasonCounters;
-use crate::steering::{GatewayPort, GatewayPortEntry, ListenerName};
+use crate::steering::{GatewayPort, GatewayPortEntry, ListenerName, Reopening, Tuple};
 use crate::verdict::{PacketVerdict, RequestVerdict};
 
 const _: () = {
@@ -24,6 +24,7 @@ const _: () = {
     assert!(size_of::<ListenerName>().is_multiple_of(8));
     assert!(size_of::<GatewayPort>() == 20);
     assert!(size_of::<GatewayPortEntry>() == 16);
+    assert!(size_of::<Tuple>() == 40 && size_of::<Reopening>() == 16);
     assert!(size_of::<SourceV4>() == 4 && size_of::<SourceV6>() == 8);
     assert!(size_of::<Ban>() == 32);
     assert!(size_of::<GuardSettings>() == 40);

@@ -28,6 +28,39 @@ pub struct GatewayPortEntry {
     pub seed: u64,
 }
 
+/// Key of `REOPENED`: a connection by its ends, IPv4 written IPv4-mapped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+pub struct Tuple {
+    /// The client's address, in network order.
+    pub source: [u8; 16],
+    /// Our address, in network order.
+    pub destination: [u8; 16],
+    /// The client's port, in host order.
+    pub source_port: u16,
+    /// Our port, in host order.
+    pub destination_port: u16,
+    /// 4 or 6.
+    pub family: u32,
+}
+
+/// Value of `REOPENED`: who takes the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+pub struct Reopening {
+    /// When its SYN was seen, in nanoseconds since boot.
+    pub at: u64,
+    /// Row of `WORKER_SOCKETS`.
+    pub worker_socket: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Reopening {
+    /// How long it stands for the SYN that was seen, in nanoseconds: a second.
+    pub const LIFETIME: u64 = 1_000_000_000;
+}
+
 /// The name row of a listener slot, in `LISTENER_NAMES`: NUL-padded UTF-8, empty when the slot was
 /// never used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

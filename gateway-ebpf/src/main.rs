@@ -16,11 +16,12 @@ mod guard;
 mod maps;
 mod packet;
 mod ports;
+mod reopen;
 mod steer;
 
-use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::macros::{classifier, xdp};
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, sk_action, xdp_action};
+use aya_ebpf::macros::{classifier, sk_lookup, xdp};
+use aya_ebpf::programs::{SkLookupContext, TcContext, XdpContext};
 use gateway_common::hook::Hook;
 use gateway_common::verdict::PacketVerdict;
 use gateway_ebpf::parse::{Parsed, parse};
@@ -102,6 +103,13 @@ fn gateway_egress(context: TcContext) -> i32 {
     };
     count.verdict(verdict);
     TC_ACT_UNSPEC
+}
+
+/// Finds the worker of a connection that is being reopened. All other lookups are the kernel's.
+#[sk_lookup]
+fn gateway_lookup(context: SkLookupContext) -> u32 {
+    reopen::answer(context.lookup);
+    sk_action::SK_PASS
 }
 
 #[inline(always)]

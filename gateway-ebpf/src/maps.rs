@@ -14,7 +14,7 @@ use gateway_common::counters::{
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
-    GatewayPort, GatewayPortEntry, ListenerName, PORTS, PortFilter, PortFirst,
+    GatewayPort, GatewayPortEntry, ListenerName, PORTS, PortFilter, PortFirst, Reopening, Tuple,
     WORKER_SOCKETS as SOCKETS,
 };
 
@@ -71,6 +71,10 @@ pub(crate) static DENY_FILTER: Array<u64, { DenyFilter::ROWS as usize }, MMAPABL
 
 #[btf_map]
 pub(crate) static WORKER_SOCKETS: SockMap<{ SOCKETS as usize }> = SockMap::new();
+
+#[btf_map]
+pub(crate) static REOPENED: LruHashMap<Tuple, Reopening, { abi::MAX_REOPENED as usize }> =
+    LruHashMap::new();
 
 #[btf_map]
 pub(crate) static DENY_SOURCES_V4: LpmTrie<[u8; 4], u32, { abi::MAX_DENY_SOURCES as usize }> =

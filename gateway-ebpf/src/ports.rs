@@ -34,7 +34,7 @@ pub(crate) fn source(frame: &Frame, headers: &Headers) -> Option<Found> {
 
 /// The bits of a port; none if it is no gateway port. Asked first: of most packets it is none.
 #[inline(always)]
-fn bits(port: u16) -> Option<u64> {
+pub(crate) fn bits(port: u16) -> Option<u64> {
     let PortFilter { row, shift } = PortFilter::of(port);
     let bits = *PORT_FILTER.get(row)? >> shift & PortFilter::MASK;
     if bits == 0 { None } else { Some(bits) }

@@ -5,7 +5,8 @@
 //! that exists; only where it finds none is there something to do:
 //!
 //! - A SYN goes to a worker, unless its tuple is known: giving it to a listener while the old
-//!   connection is in `TIME_WAIT` leaves the client hanging. The kernel answers it then.
+//!   connection is in `TIME_WAIT` leaves the client hanging. The kernel ends that one first, and
+//!   then learns who takes the new one (`reopen`).
 //! - With SYN cookies in use the final ACK of a handshake has no socket either, and goes to the
 //!   worker that sent the cookie.
 //! - Every other segment is left to the kernel, which finds the connection by itself, with the
@@ -16,7 +17,7 @@ use core::ptr;
 
 use aya_ebpf::bindings::{
     BPF_F_CURRENT_NETNS, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_TCP_LISTEN,
-    bpf_sock,
+    BPF_TCP_TIME_WAIT, bpf_sock,
 };
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::{
@@ -32,6 +33,7 @@ use gateway_ebpf::parse::Segment;
 use crate::maps::WORKER_SOCKETS;
 use crate::packet::Skb;
 use crate::ports::Found;
+use crate::reopen;
 
 const TCP_HEADER: u32 = 20;
 const IPV4_HEADER: u32 = 20;
@@ -42,23 +44,23 @@ const IPV6_HEADER: u32 = 40;
 pub(crate) fn arrived(skb: &Skb, found: &Found) -> PacketVerdict {
     let segment = &found.segment;
     match segment.headers.arrival() {
-        Arrival::Opens => {
-            if is_known(skb, segment) {
-                PacketVerdict::Established
-            } else if !found.named && !is_local(skb, segment) {
-                // On its way through this node. Assigned to a socket it would be dropped.
-                PacketVerdict::Other
-            } else {
-                match Listener::of(segment, found.entry) {
-                    Some(listener) => listener.take(skb),
-                    None => PacketVerdict::NoListener,
-                }
-            }
-        }
+        Arrival::Opens => match known(skb, segment) {
+            Known::Open => PacketVerdict::Established,
+            Known::TimeWait => match Listener::of(segment, found.entry) {
+                Some(listener) => listener.take_later(segment),
+                None => PacketVerdict::NoListener,
+            },
+            // On its way through this node. Assigned to a socket it would be dropped.
+            Known::Not if !found.named && !is_local(skb, segment) => PacketVerdict::Other,
+            Known::Not => match Listener::of(segment, found.entry) {
+                Some(listener) => listener.take(skb),
+                None => PacketVerdict::NoListener,
+            },
+        },
         Arrival::Acknowledges => match Listener::of(segment, found.entry) {
             Some(listener) => {
                 // The check is a comparison of times unless cookies were sent lately.
-                if listener.sent_cookie(skb, segment) && !is_known(skb, segment) {
+                if listener.sent_cookie(skb, segment) && known(skb, segment) == Known::Not {
                     listener.take(skb)
                 } else {
                     PacketVerdict::Established
@@ -71,26 +73,41 @@ pub(crate) fn arrived(skb: &Skb, found: &Found) -> PacketVerdict {
 }
 
 /// A worker's listening socket. It holds a reference, which the verifier wants back on every path.
-struct Listener(*mut c_void);
+struct Listener {
+    socket: *mut c_void,
+    /// Its row of `WORKER_SOCKETS`.
+    row: u32,
+}
 
 impl Listener {
     /// The socket of the worker that a connection belongs to; none if the slot is empty.
     #[inline(always)]
     fn of(segment: &Segment, entry: &GatewayPortEntry) -> Option<Self> {
         let worker = flow::worker(segment, entry.workers, entry.seed);
-        let index = worker_socket(segment.headers.family, worker);
+        let row = worker_socket(segment.headers.family, worker);
         let map = (&raw const WORKER_SOCKETS).cast_mut().cast();
         // SAFETY: the map is a sockmap with u32 keys.
-        let socket = unsafe { bpf_map_lookup_elem(map, (&raw const index).cast()) };
-        if socket.is_null() { None } else { Some(Self(socket)) }
+        let socket = unsafe { bpf_map_lookup_elem(map, (&raw const row).cast()) };
+        if socket.is_null() { None } else { Some(Self { socket, row }) }
     }
 
     /// Hands the packet over.
     #[inline(always)]
     fn take(self, skb: &Skb) -> PacketVerdict {
         // SAFETY: the context is the kernel's, the socket was found by `of`.
-        let assigned = unsafe { bpf_sk_assign(skb.context.cast(), self.0, 0) };
+        let assigned = unsafe { bpf_sk_assign(skb.context.cast(), self.socket, 0) };
         if assigned == 0 { PacketVerdict::Steered } else { PacketVerdict::NoListener }
+    }
+
+    /// Leaves word that the packet's connection is to be handed over, once the kernel has ended the
+    /// one before.
+    #[inline(always)]
+    fn take_later(self, segment: &Segment) -> PacketVerdict {
+        if reopen::note(segment, self.row) {
+            PacketVerdict::Steered
+        } else {
+            PacketVerdict::Established
+        }
     }
 
     /// Whether an ACK answers a SYN cookie of this listener.
@@ -110,7 +127,7 @@ impl Listener {
         // SAFETY: the socket was found by `of`; `pointer` checked that the headers are there.
         let checked = unsafe {
             bpf_tcp_check_syncookie(
-                self.0,
+                self.socket,
                 network.cast_mut(),
                 length,
                 transport.cast_mut().cast(),
@@ -125,14 +142,23 @@ impl Drop for Listener {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: found by `of`, released once.
-        unsafe { bpf_sk_release(self.0) };
+        unsafe { bpf_sk_release(self.socket) };
     }
 }
 
-/// Whether the kernel has a socket for the segment's connection: established, half open or in
-/// `TIME_WAIT`. A listener does not count.
+/// What the kernel has for a segment's connection. A listener does not count.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Known {
+    /// A socket, established, half open or closing.
+    Open,
+    /// The memory of a socket, which a new connection may end.
+    TimeWait,
+    /// Nothing.
+    Not,
+}
+
 #[inline(always)]
-fn is_known(skb: &Skb, segment: &Segment) -> bool {
+fn known(skb: &Skb, segment: &Segment) -> Known {
     const IPV4_TUPLE: u32 = 12;
     const IPV6_TUPLE: u32 = 36;
     #[repr(C, align(8))]
@@ -160,11 +186,11 @@ fn is_known(skb: &Skb, segment: &Segment) -> bool {
             IPV6_TUPLE
         }
     };
-    is_socket(skb, (&raw const *tuple).cast(), length)
+    socket(skb, (&raw const *tuple).cast(), length)
 }
 
 #[inline(always)]
-fn is_socket(skb: &Skb, tuple: *const c_void, length: u32) -> bool {
+fn socket(skb: &Skb, tuple: *const c_void, length: u32) -> Known {
     // SAFETY: the context is the kernel's; `tuple` has `length` bytes, which name its family. The
     // socket is read before its reference is given back.
     unsafe {
@@ -176,11 +202,15 @@ fn is_socket(skb: &Skb, tuple: *const c_void, length: u32) -> bool {
             0,
         );
         if socket.is_null() {
-            return false;
+            return Known::Not;
         }
         let state = ptr::read_volatile(&raw const (*socket).state);
         bpf_sk_release(socket.cast());
-        state != BPF_TCP_LISTEN
+        match state {
+            BPF_TCP_LISTEN => Known::Not,
+            BPF_TCP_TIME_WAIT => Known::TimeWait,
+            _ => Known::Open,
+        }
     }
 }
 

@@ -62,7 +62,7 @@ fn the_kernel_half_goes_on_without_the_daemon_and_the_next_continues() -> Result
     );
     assert_eq!(packets(&setting, "tc_ingress", "no_listener")?, unserved + 1);
     let before = setting.daemon.stats()?;
-    assert_eq!(programs(&setting)?, 6, "three programs on each of g0 and lo");
+    assert_eq!(programs(&setting)?, 7, "three on each of g0 and lo, one for the namespace");
 
     setting.daemon = setting.daemon.again(&[])?;
     assert_eq!(setting.curl(&[&format!("{HTTP}/x")])?.status, 200);
@@ -75,7 +75,7 @@ fn the_kernel_half_goes_on_without_the_daemon_and_the_next_continues() -> Result
         assert!(row["seen"]["packets"].as_u64() >= old["seen"]["packets"].as_u64(), "{row:#}");
     }
     assert_eq!(connect(&setting, "10.78.0.2")?, Some(ErrorKind::TimedOut), "denied again");
-    assert_eq!(programs(&setting)?, 6, "replaced, not added");
+    assert_eq!(programs(&setting)?, 7, "replaced, not added");
 
     setting.daemon.signal(Signal::SIGTERM)?;
     assert!(setting.daemon.ended()?.success());

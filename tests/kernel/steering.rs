@@ -129,7 +129,7 @@ fn connections_are_spread_over_workers_and_stay() {
 fn a_tuple_in_time_wait_is_served_again_without_delay() {
     sandbox::enter();
     let (mut attached, workers) = attach("lo");
-    steer(attached.maps(), "http", &[], 8080);
+    let http = steer(attached.maps(), "http", &[], 8080);
     for (round, (from, to)) in [
         (41_000, "127.0.0.1:8080"),
         (41_001, "[::1]:8080"),
@@ -153,6 +153,11 @@ fn a_tuple_in_time_wait_is_served_again_without_delay() {
         let waiting = run("ss -Htan state time-wait sport = :8080");
         assert!(!waiting.is_empty(), "round {round}: nothing in TIME_WAIT");
     }
+    // Each SYN was sent once: the kernel asks for a listener itself, and is told.
+    let repeated = run("nstat -az TcpExtTCPSynRetrans");
+    assert!(repeated.contains("TcpExtTCPSynRetrans             0"), "{repeated}");
+    let regions = regions(attached.maps());
+    assert_eq!(packets(&regions, Hook::TcIngress, http, PacketVerdict::Steered), 4);
 }
 
 #[test]

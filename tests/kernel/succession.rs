@@ -139,7 +139,30 @@ fn an_interface_that_the_successor_does_not_want_is_detached() {
     second.commit(&[]).unwrap();
     first.leave();
     assert!(!attached());
-    assert_eq!(programs().len(), 3);
+    assert_eq!(programs().len(), 4, "three on lo, and the network namespace's");
+}
+
+#[test]
+fn a_link_to_another_network_namespace_is_not_taken_for_ones_own() {
+    let lookups = || {
+        let pins = fs::read_dir(pin_directory()).unwrap();
+        let names = pins.map(|pin| pin.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("LINK_LOOKUP_")).collect::<Vec<_>>()
+    };
+    sandbox::enter();
+    let (mut first, _workers) = attach("lo");
+    let before = lookups();
+    assert_eq!(before.len(), 1);
+    // It ends, and its links stay; the next one begins elsewhere.
+    first.leave();
+    drop(first);
+    sandbox::enter_network();
+    let (second, _workers) = attach("lo");
+    let after = lookups();
+    assert_eq!(after.len(), 1, "the other one is detached: {after:?}");
+    assert_ne!(after, before);
+    drop(second);
+    assert!(lookups().is_empty());
 }
 
 #[test]

@@ -116,6 +116,9 @@ impl Loaded {
             attachments.push(attachment);
             links.extend(more);
         }
+        if !attachments.is_empty() {
+            links.held.push(self.attach_lookup()?);
+        }
         // One that is attached nowhere has been verified all the same, and the thread has ended.
         self.programs.wait()?;
         let (failed, left) = (vec![0; attachments.len()], self.beside);

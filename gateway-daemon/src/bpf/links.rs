@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -12,6 +13,7 @@ use gateway_common::hook::Hook;
 
 use super::BpfError;
 use super::error::errno;
+use crate::sys::bpf;
 
 /// How the names of pinned links begin. The interface's number follows: a name of an interface may
 /// hold a dot, which the BPF file system refuses, and one that was removed and made again is
@@ -24,9 +26,17 @@ const fn prefix(hook: Hook) -> &'static str {
     }
 }
 
+/// The same for the link of a network namespace, whose number (inode) follows.
+const NAMESPACE: &str = "LINK_LOOKUP_";
+
 /// Where the link of a hook on an interface is pinned.
 pub(super) fn pin(directory: &Path, hook: Hook, interface: u32) -> PathBuf {
     directory.join(format!("{}{interface}", prefix(hook)))
+}
+
+/// Where the link of a network namespace is pinned.
+pub(super) fn namespace_pin(directory: &Path, namespace: u64) -> PathBuf {
+    directory.join(format!("{NAMESPACE}{namespace}"))
 }
 
 /// Every pinned link.
@@ -36,7 +46,8 @@ pub(super) fn pins(directory: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if Hook::ALL.into_iter().any(|hook| name.starts_with(prefix(hook))) {
+        let prefixes = Hook::ALL.map(prefix);
+        if prefixes.into_iter().chain([NAMESPACE]).any(|prefix| name.starts_with(prefix)) {
             pins.push(entry.path());
         }
     }
@@ -82,14 +93,36 @@ pub(super) struct Held {
     path: PathBuf,
     detach: bool,
     /// Attached as long as this is open or the pin is there.
-    _link: FdLink,
+    _link: Open,
+}
+
+/// An open link.
+#[derive(Debug)]
+#[expect(dead_code, reason = "kept open")]
+pub(super) enum Open {
+    /// Of an interface.
+    Interface(FdLink),
+    /// Of a network namespace.
+    Namespace(OwnedFd),
+}
+
+impl From<FdLink> for Open {
+    fn from(link: FdLink) -> Self {
+        Self::Interface(link)
+    }
+}
+
+impl From<OwnedFd> for Open {
+    fn from(link: OwnedFd) -> Self {
+        Self::Namespace(link)
+    }
 }
 
 impl Held {
     /// A link that was pinned before.
-    pub(super) fn adopted(path: PathBuf, link: FdLink) -> Self {
+    pub(super) fn adopted(path: PathBuf, link: impl Into<Open>) -> Self {
         // Until everything is attached, it stays as it was found.
-        Self { path, detach: false, _link: link }
+        Self { path, detach: false, _link: link.into() }
     }
 
     /// A new link, pinned here.
@@ -97,7 +130,14 @@ impl Held {
         let pinned = link
             .pin(&path)
             .map_err(|error| BpfError::from_link(format!("pin {}", path.display()), error))?;
-        Ok(Self { path, detach: true, _link: pinned.into() })
+        Ok(Self { path, detach: true, _link: Open::Interface(pinned.into()) })
+    }
+
+    /// The same, of a network namespace.
+    pub(super) fn fresh_lookup(path: PathBuf, link: OwnedFd) -> Result<Self, BpfError> {
+        bpf::pin(link.as_fd(), &path)
+            .map_err(|error| BpfError::from_link(format!("pin {}", path.display()), error))?;
+        Ok(Self { path, detach: true, _link: Open::Namespace(link) })
     }
 
     /// Whether dropping it detaches.

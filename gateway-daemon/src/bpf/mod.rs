@@ -50,6 +50,7 @@ mod inspect;
 mod links;
 mod load;
 mod maps;
+mod namespace;
 mod numbers;
 mod object;
 mod pins;

@@ -30,6 +30,12 @@ const SCHED_CLS: u32 = 3;
 /// `BPF_PROG_TYPE_XDP`, and `BPF_XDP`, which goes with it.
 const XDP: (u32, u32) = (6, 37);
 
+/// `BPF_PROG_TYPE_SK_LOOKUP`, and `BPF_SK_LOOKUP`, which goes with it.
+const SK_LOOKUP: (u32, u32) = (30, 36);
+
+/// Maps that belong to the programs of one start, and are not pinned.
+const PRIVATE: [&str; 1] = [map::REOPENED];
+
 /// The number of no file.
 const NO_FILE: RawFd = -1;
 
@@ -104,15 +110,21 @@ impl Object {
         let mut opened = OpenMaps { maps: HashMap::new(), fresh: true };
         for (name, definition) in self.missing.extract_if(|name, _| wanted(name)) {
             let pin = self.directory.join(&name);
-            let data = if let Ok(data) = MapData::from_pin(&pin) {
-                opened.fresh = false;
-                data
-            } else {
-                let types = Some(self.types.as_fd());
-                let data = MapData::create(definition.clone(), &name, types);
-                let data = data.map_err(BpfError::from_load)?;
-                data.pin(&pin).map_err(BpfError::from_load)?;
-                data
+            let pinned = !PRIVATE.contains(&name.as_str());
+            let data = match MapData::from_pin(&pin) {
+                Ok(data) if pinned => {
+                    opened.fresh = false;
+                    data
+                }
+                _ => {
+                    let types = Some(self.types.as_fd());
+                    let data = MapData::create(definition.clone(), &name, types);
+                    let data = data.map_err(BpfError::from_load)?;
+                    if pinned {
+                        data.pin(&pin).map_err(BpfError::from_load)?;
+                    }
+                    data
+                }
             };
             let file = data.fd().as_fd().try_clone_to_owned().map_err(BpfError::from_load)?;
             opened.maps.insert(name.clone(), typed(&definition, data));
@@ -124,7 +136,11 @@ impl Object {
     /// Takes a program into the kernel.
     pub(super) fn load(&mut self, name: &'static str) -> Result<OwnedFd, BpfError> {
         let failed = |error| BpfError::from_program(format!("load the program {name}"), error);
-        let (kind, attach) = if name == program::XDP { XDP } else { (SCHED_CLS, 0) };
+        let (kind, attach) = match name {
+            program::XDP => XDP,
+            program::LOOKUP => SK_LOOKUP,
+            _ => (SCHED_CLS, 0),
+        };
         if name == program::XDP {
             self.open(|_| true)?;
         }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -21,7 +21,7 @@ use crate::sys::bpf;
 
 /// The order in which they come: that in which they are attached. The one that is verified fastest
 /// goes first, and the one that needs most maps last.
-const ORDER: [&str; 3] = [program::TC_EGRESS, program::TC_INGRESS, program::XDP];
+const ORDER: [&str; 4] = [program::TC_EGRESS, program::TC_INGRESS, program::LOOKUP, program::XDP];
 
 /// Where a program is pinned for a moment: aya takes no program that it has not loaded but from a
 /// pin.
@@ -32,6 +32,7 @@ pub(super) struct Programs {
     xdp: Option<Xdp>,
     ingress: Option<SchedClassifier>,
     egress: Option<SchedClassifier>,
+    lookup: Option<OwnedFd>,
     directory: PathBuf,
     coming: Option<(Receiver<Loaded>, JoinHandle<()>)>,
 }
@@ -58,6 +59,7 @@ impl Programs {
             xdp: None,
             ingress: None,
             egress: None,
+            lookup: None,
             directory: directory.to_owned(),
             coming: Some((take, thread)),
         })
@@ -77,6 +79,14 @@ impl Programs {
             self.next()?;
         }
         self.xdp.as_mut().ok_or_else(|| absent(program::XDP))
+    }
+
+    /// The program that answers lookups.
+    pub(super) fn lookup(&mut self) -> Result<BorrowedFd<'_>, BpfError> {
+        while self.lookup.is_none() && self.coming.is_some() {
+            self.next()?;
+        }
+        self.lookup.as_ref().map(AsFd::as_fd).ok_or_else(|| absent(program::LOOKUP))
     }
 
     /// A TC program.
@@ -102,6 +112,10 @@ impl Programs {
             return Ok(());
         };
         let (name, loaded) = next?;
+        if name == program::LOOKUP {
+            self.lookup = Some(loaded);
+            return Ok(());
+        }
         let failed = |error| BpfError::from_program(format!("pass on the program {name}"), error);
         let path = self.directory.join(PASSING);
         passed(&path, &loaded).map_err(|error| failed(error.into()))?;

@@ -59,6 +59,9 @@ impl Attached {
             let (_, links) = self.loaded.attach_interface(&at.interface, self.options)?;
             restored.extend(links);
         }
+        if !self.attachments.is_empty() {
+            restored.held.push(self.loaded.attach_lookup()?);
+        }
         restored.set_detach();
         restored.shared = false;
         self.loaded.detach_others(&restored.held)?;

@@ -1,5 +1,5 @@
 //! The bpf system call, as far as aya does not offer it by itself: types and programs into the
-//! kernel, pins of programs.
+//! kernel, pins of programs and links, links of network namespaces.
 #![expect(unsafe_code, reason = "bpf(2)")]
 
 use std::ffi::{CStr, CString};
@@ -11,7 +11,13 @@ use std::path::Path;
 /// Commands, from `linux/bpf.h`.
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
 const BTF_LOAD: libc::c_long = 18;
+const LINK_CREATE: libc::c_long = 28;
+const LINK_UPDATE: libc::c_long = 29;
+
+/// `BPF_SK_LOOKUP`.
+const SK_LOOKUP: u32 = 36;
 
 /// Bytes of a program's name, with its end.
 const NAME: usize = 16;
@@ -103,6 +109,24 @@ struct Pin {
     flags: u32,
 }
 
+/// `union bpf_attr` of `BPF_LINK_CREATE`.
+#[repr(C)]
+struct Link {
+    program: u32,
+    target: u32,
+    attach: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct Replace {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
 /// Takes types (BTF) into the kernel.
 pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     let attributes =
@@ -139,7 +163,7 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
         license: program.license.as_ptr() as u64,
         name,
         attach,
-        types: program.types.as_raw_fd().cast_unsigned(),
+        types: number(program.types),
         function_size: length(functions.size)?,
         functions: functions.bytes.as_ptr() as u64,
         function_count: functions.count()?,
@@ -158,19 +182,50 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     unsafe { opened(PROG_LOAD, &attributes) }
 }
 
-/// Pins a program in the BPF file system.
-pub fn pin(program: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
+/// Lets a program answer lookups of sockets in a network namespace (`BPF_PROG_TYPE_SK_LOOKUP`), as long as
+/// the link is open or pinned.
+pub fn link_lookup(program: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attributes =
-        Pin { path: path.as_ptr() as u64, file: program.as_raw_fd().cast_unsigned(), flags: 0 };
+        Link { program: number(program), target: number(namespace), attach: SK_LOOKUP, flags: 0 };
+    // SAFETY: the attributes are numbers, and a new file is answered.
+    unsafe { opened(LINK_CREATE, &attributes) }
+}
+
+/// Puts a program in the place of a link's.
+pub fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes =
+        Replace { link: number(link), program: number(program), flags: 0, old_program: 0 };
+    // SAFETY: the attributes are numbers.
+    unsafe { bpf(LINK_UPDATE, &attributes) }.map(|_| ())
+}
+
+/// Pins a program or a link in the BPF file system.
+pub fn pin(file: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = Pin { path: path.as_ptr() as u64, file: number(file), flags: 0 };
     // SAFETY: the attributes refer to a path that ends in zero.
     unsafe { bpf(OBJ_PIN, &attributes) }.map(|_| ())
+}
+
+/// Opens what is pinned here; none if there is nothing.
+pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = Pin { path: path.as_ptr() as u64, file: 0, flags: 0 };
+    // SAFETY: the attributes refer to a path that ends in zero, and a new file is answered.
+    match unsafe { opened(OBJ_GET, &attributes) } {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 impl Records<'_> {
     fn count(&self) -> io::Result<u32> {
         length(self.bytes.len().checked_div(self.size).unwrap_or(0))
     }
+}
+
+fn number(file: BorrowedFd<'_>) -> u32 {
+    file.as_raw_fd().cast_unsigned()
 }
 
 fn length(length: usize) -> io::Result<u32> {

@@ -20,6 +20,7 @@ const UNSAFE: &[&str] = &[
     "gateway-ebpf/src/maps.rs",
     "gateway-ebpf/src/packet.rs",
     "gateway-ebpf/src/ports.rs",
+    "gateway-ebpf/src/reopen.rs",
     "gateway-ebpf/src/steer.rs",
 ];
 
