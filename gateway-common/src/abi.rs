@@ -66,6 +66,8 @@ pub mod map {
     /// Array of [`WireCounters`](crate::counters::WireCounters), by
     /// [`wire_row`](crate::counters::wire_row).
     pub const WIRE_COUNTERS: &str = "WIRE_COUNTERS";
+    /// Array of u64, by [`FlowPath::row`](crate::flow::FlowPath::row): what connections answer.
+    pub const FLOW_PATHS: &str = "FLOW_PATHS";
     /// Array of [`PathName`](crate::path::PathName), by path slot.
     pub const PATH_NAMES: &str = "PATH_NAMES";
     /// Array of [`ListenerName`](crate::steering::ListenerName), by listener slot.

@@ -10,6 +10,7 @@ pub mod abi;
 pub mod bans;
 pub mod budget;
 pub mod counters;
+pub mod flow;
 pub mod hook;
 pub mod layout;
 pub mod path;

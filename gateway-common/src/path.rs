@@ -25,23 +25,3 @@ pub struct PathName {
     /// are shown as text in a map dump.
     pub name: [i8; abi::PATH_NAME_BYTES],
 }
-
-/// Packs a path slot and whether the request was permitted into the socket mark that TC egress
-/// reads. The upper byte keeps foreign marks apart.
-pub const fn mark(path: PathSlot, permitted: bool) -> u32 {
-    MARK_TAG | (path.0 << 1) | permitted as u32
-}
-
-/// Upper byte of every mark of ours.
-pub const MARK_TAG: u32 = 0x6700_0000;
-/// The bits of a mark that hold [`MARK_TAG`].
-pub const MARK_TAG_MASK: u32 = 0xff00_0000;
-
-/// Reads a mark back, if it is one of ours and in range.
-pub const fn unmark(mark: u32) -> Option<(PathSlot, bool)> {
-    let slot = (mark & !MARK_TAG_MASK) >> 1;
-    if mark & MARK_TAG_MASK != MARK_TAG || slot >= abi::MAX_PATHS {
-        return None;
-    }
-    Some((PathSlot(slot), mark & 1 == 1))
-}

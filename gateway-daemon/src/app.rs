@@ -20,6 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use gateway_common::abi::map;
 use sd_notify::NotifyState;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
@@ -33,7 +34,7 @@ use crate::admin::{self, Observed};
 use crate::authn::CacheCounters;
 use crate::bpf::{self, AttachOptions, BpfError, LoadOptions, Privileged};
 use crate::control::{self, Prepared, Trigger};
-use crate::counters::{Gauge, Memory, PathSlots, Regions};
+use crate::counters::{FlowPaths, Gauge, Memory, PathSlots, Regions};
 use crate::handover::Heir;
 use crate::lifecycle::{self, Drained, Readiness, Request, Signals};
 use crate::model::attachment::Attachment;
@@ -50,7 +51,7 @@ fn run(settings: &Settings) -> Result<()> {
     let starting = readiness.task("start");
     let prepared = read(settings)?;
     let addresses = prepared.listen_addresses();
-    let Ground { mut arrival, regions, mut ports, memory } = match settings.datapath {
+    let Ground { mut arrival, regions, flow_paths, mut ports, memory } = match settings.datapath {
         Datapath::Ebpf => attach(settings)?,
         Datapath::Off => plain(settings)?,
     };
@@ -67,7 +68,15 @@ fn run(settings: &Settings) -> Result<()> {
         .with_context(|| format!("--access-log: cannot open {:?}", settings.access_log))?;
     let (log, log_thread) = log.unzip();
     let bans = bans::start(settings, ground, &regions, !arrival.is_beside())?;
-    let crew = start_workers(settings, &regions, &writer, log.as_ref(), &bans, receivers)?;
+    let crew = start_workers(
+        settings,
+        &regions,
+        flow_paths.as_ref(),
+        &writer,
+        log.as_ref(),
+        &bans,
+        receivers,
+    )?;
     let observed = Arc::new(Observed {
         regions: regions.clone(),
         readiness: readiness.clone(),
@@ -149,6 +158,7 @@ struct Crew {
 fn start_workers(
     settings: &Settings,
     regions: &Regions,
+    flow_paths: Option<&FlowPaths>,
     writer: &SnapshotWriter,
     log: Option<&LogWriter>,
     bans: &bans::Bans,
@@ -170,7 +180,7 @@ fn start_workers(
             gauge: gauge.clone(),
             token_cache,
             access_log: log.cloned(),
-            marks: settings.datapath == Datapath::Ebpf,
+            flow_paths: flow_paths.cloned(),
             watch: bans.watch(),
             proxy_faults: Arc::clone(&proxy_faults),
             drain: guard.clone(),
@@ -262,6 +272,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 struct Ground {
     arrival: Arrival,
     regions: Regions,
+    flow_paths: Option<FlowPaths>,
     ports: OpenPorts,
     /// The counters, where they are not pinned.
     memory: Option<Memory>,
@@ -295,9 +306,11 @@ fn attach(settings: &Settings) -> Result<Ground> {
     }
     let regions = Regions::open(|map| attached.maps().region(map)).context(WITHOUT)?;
     regions.set_shared(arrival.is_shared());
+    let flow_paths = attached.maps().region(map::FLOW_PATHS).context(WITHOUT)?;
+    let flow_paths = Some(FlowPaths::new(flow_paths).context(WITHOUT)?);
     let routes = Routes::new(settings, arrival.is_beside());
     let ports = OpenPorts::steered(privileged, attached, regions.clone(), routes);
-    Ok(Ground { arrival, regions, ports, memory: None })
+    Ok(Ground { arrival, regions, flow_paths, ports, memory: None })
 }
 
 /// Serves without the kernel half.
@@ -320,7 +333,7 @@ fn plain(settings: &Settings) -> Result<Ground> {
     }
     regions.set_shared(arrival.is_shared());
     let ports = OpenPorts::bound(Routes::new(settings, arrival.is_beside()));
-    Ok(Ground { arrival, regions, ports, memory: Some(memory) })
+    Ok(Ground { arrival, regions, flow_paths: None, ports, memory: Some(memory) })
 }
 
 /// Listens there, or goes on with the listener of a daemon that is taken over.

@@ -6,13 +6,13 @@
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use gateway_common::abi;
 use gateway_common::counters::{PacketCounters, Volume, packet_row, wire_row};
+use gateway_common::flow::FlowPath;
 use gateway_common::hook::Hook;
-use gateway_common::path::unmark;
 use gateway_common::verdict::PacketVerdict;
 use gateway_ebpf::classify::wire_bytes;
-use gateway_ebpf::parse::Headers;
+use gateway_ebpf::parse::{Headers, Segment};
 
-use crate::maps::{PACKET_COUNTERS, WIRE_COUNTERS};
+use crate::maps::{FLOW_PATHS, PACKET_COUNTERS, WIRE_COUNTERS};
 
 /// What is to be counted for one packet. Every program ends in [`Count::verdict`].
 pub(crate) struct Count {
@@ -36,10 +36,15 @@ impl Count {
         self.bytes = wire_bytes(self.bytes, segments, headers.payload as u64);
     }
 
-    /// Counts for the path of a mark, if it is one of ours.
+    /// Counts for the path that a segment's connection answers, if that is known.
     #[inline(always)]
-    pub(crate) fn path(&self, mark: u32) {
-        let Some((path, permitted)) = unmark(mark) else { return };
+    pub(crate) fn path(&self, leaving: &Segment) {
+        let Headers { source_port, destination_port, .. } = leaving.headers;
+        let flow =
+            FlowPath::of((leaving.destination, destination_port), (leaving.source, source_port));
+        let Some(word) = FLOW_PATHS.get_ptr(flow.row) else { return };
+        // SAFETY: within the map; the daemon writes whole words.
+        let Some((path, permitted)) = flow.read(unsafe { word.read_volatile() }) else { return };
         let Some(row) = WIRE_COUNTERS.get_ptr_mut(wire_row(path, cpu())) else { return };
         // SAFETY: `row` is a row of this CPU, which nobody else writes now.
         unsafe {

@@ -1,9 +1,8 @@
 //! Which worker takes a connection.
 
-use crate::parse::{Headers, Segment};
+use gateway_common::flow::mix;
 
-/// An odd constant with well-spread bits (the 64-bit golden ratio).
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::parse::{Headers, Segment};
 
 /// The worker of a connection, below `workers`: the same for every segment of it, and not to be
 /// foreseen without the seed.
@@ -12,12 +11,7 @@ pub fn worker(segment: &Segment, workers: u32, seed: u64) -> u32 {
     let (a, b) = halves(segment.source);
     let Headers { source_port, destination_port, .. } = segment.headers;
     let ports = u64::from(source_port) << 16 | u64::from(destination_port);
-    let mut hash = seed;
-    for word in [a, b, ports] {
-        hash = (hash ^ word).wrapping_mul(MIX);
-        hash ^= hash >> 32;
-    }
-    hash = hash.wrapping_mul(MIX);
+    let hash = mix(seed, [a, b, ports]);
     // The upper half, scaled down: no division, and every worker equally likely.
     (((hash >> 32) * u64::from(workers)) >> 32) as u32
 }

@@ -93,7 +93,7 @@ fn gateway_egress(context: TcContext) -> i32 {
             match ports::source(&skb.frame, &headers) {
                 Some(found) => {
                     count.listener = found.entry.listener;
-                    count.path(skb.mark);
+                    count.path(&found.segment);
                     PacketVerdict::Passed
                 }
                 None => PacketVerdict::Other,

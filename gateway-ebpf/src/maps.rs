@@ -11,6 +11,7 @@ use gateway_common::budget::{CpuState, Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
+use gateway_common::flow::FlowPath;
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
@@ -30,6 +31,9 @@ pub(crate) static PACKET_COUNTERS: Array<
 
 #[btf_map]
 pub(crate) static WIRE_COUNTERS: Array<WireCounters, PATHS, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub(crate) static FLOW_PATHS: Array<u64, { FlowPath::ROWS as usize }, MMAPABLE> = Array::new();
 
 /// The daemon's. It is declared here so that it has types in a dump, and is made with the rest.
 #[btf_map]

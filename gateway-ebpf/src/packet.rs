@@ -154,8 +154,6 @@ pub(crate) struct Skb {
     pub(crate) length: u64,
     /// The segments that it stands for; at least one.
     pub(crate) segments: u64,
-    /// The mark of its socket.
-    pub(crate) mark: u32,
     /// The interface it is on.
     pub(crate) interface: u32,
 }
@@ -166,11 +164,10 @@ impl Skb {
     pub(crate) fn read(context: &TcContext) -> (Self, Parsed) {
         let context: *mut __sk_buff = context.as_ptr().cast();
         // SAFETY: the kernel passes a valid context; see `Frame::of_xdp` for why volatile.
-        let (length, segments, mark, interface) = unsafe {
+        let (length, segments, interface) = unsafe {
             (
                 read(&raw const (*context).len),
                 read(&raw const (*context).gso_segs),
-                read(&raw const (*context).mark),
                 read(&raw const (*context).ifindex),
             )
         };
@@ -179,7 +176,6 @@ impl Skb {
             frame: Frame::of_skb(context),
             length: u64::from(length),
             segments: u64::from(segments.max(1)),
-            mark,
             interface,
         };
         let mut pulled = false;

@@ -9,7 +9,7 @@ use gateway_tests::shell::run;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::setting::{HTTP, Options, setting};
+use crate::setting::{HTTP, HTTPS, Options, setting};
 
 /// `seen` equals the sum of the verdicts, in packets and bytes, for every listener and hook.
 fn packets_balance(stats: &Value) {
@@ -100,6 +100,51 @@ fn sums_hold_with_clients_killed_in_the_middle() -> Result<()> {
         (lines.len() >= 40).then_some(lines)
     })?;
     assert_eq!(logged.len(), 40);
+    Ok(())
+}
+
+/// Bytes that left for a path: those for permitted requests, those for refusals.
+fn wire(stats: &Value, path: &str) -> Result<[u64; 2]> {
+    let mut rows = stats["paths"].as_array().context("no paths")?.iter();
+    let row = rows.find(|row| row["path"] == path).with_context(|| format!("no {path}"))?;
+    let bytes = |verdict: &str| row["wire"][verdict]["bytes"].as_u64().context("no bytes");
+    Ok([bytes("allowed")?, bytes("refused")?])
+}
+
+#[test]
+fn what_leaves_counts_for_the_path_that_is_answered() -> Result<()> {
+    const BODY: usize = 100_000;
+    let setting = Options {
+        answer: Some(Arc::new(|_, stream| {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n")?;
+            stream.write_all(&vec![b'x'; BODY])?;
+            Ok(true)
+        })),
+        ..Options::default()
+    }
+    .start()?;
+    // One connection, of which requests in turn are answered for two paths.
+    let mut client = setting.connect()?;
+    for _ in 0..3 {
+        client.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        assert_eq!(client.response(false)?.body.len(), BODY);
+        client.send(b"GET /productpage HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        assert_eq!(client.response(false)?.status, 403);
+    }
+    let tls = ["--http1.1", "--http2"];
+    for version in tls {
+        assert_eq!(setting.curl_tls(&[version, &format!("{HTTPS}/x")])?.status, 200);
+    }
+    setting.verdicts(8)?;
+    let stats = setting.daemon.stats()?;
+    let [allowed, refused] = wire(&stats, "PathPrefix /")?;
+    // Not more than a tenth for headers, records and acknowledgements.
+    let bodies = ((3 + tls.len()) * BODY) as u64;
+    assert!((bodies..bodies / 10 * 11).contains(&allowed), "{allowed} for {bodies}");
+    assert_eq!(refused, 0);
+    let [allowed, refused] = wire(&stats, "Exact /productpage")?;
+    assert_eq!(allowed, 0);
+    assert!((3 * 100..3 * 1_000).contains(&refused), "{refused} for three refusals");
     Ok(())
 }
 

@@ -415,6 +415,8 @@ fn requests_under_way_finish_and_idle_connections_stay_usable() -> Result<()> {
     assert_eq!(idle.exchange(GET, false)?.header("connection"), None);
     let next = setting.daemon.again(&[])?;
     let mut old = std::mem::replace(&mut setting.daemon, next);
+    // The new one is ready before the old one's workers know that they are to leave.
+    old.until("the drain", || old.log().contains("draining").then_some(()))?;
     let last = idle.exchange(GET, false)?;
     assert_eq!((last.status, last.header("connection")), (200, Some("close")));
     assert!(idle.is_closed()?);

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use gateway_common::path::{PathSlot, mark};
+use gateway_common::abi::map;
+use gateway_common::path::PathSlot;
 use gateway_daemon::bpf::{Capability, Detached, PrivilegeError, Privileged};
-use gateway_daemon::sys::{caps, socket};
+use gateway_daemon::counters::FlowPaths;
+use gateway_daemon::sys::caps;
 
 use crate::sandbox::{self, attach, options, steer};
 
@@ -18,26 +20,26 @@ fn bits(name: &str) -> u64 {
 }
 
 #[test]
-fn only_net_raw_is_kept_and_it_is_enough() {
-    /// `CAP_NET_RAW`.
-    const NET_RAW: u64 = 1 << 13;
+fn nothing_is_kept_and_it_is_enough() {
     sandbox::enter();
     let (mut attached, workers) = attach("lo");
-    assert_eq!(attached.kept_capabilities(), [Capability::NetRaw]);
+    assert_eq!(attached.kept_capabilities(), []);
+    let flow_paths = FlowPaths::new(attached.maps().region(map::FLOW_PATHS).unwrap()).unwrap();
     // This thread alone: the harness's other threads keep theirs, which `Privileged::relinquish`
     // refuses (see below).
     caps::forbid_new_privileges().unwrap();
     caps::keep_only(&attached.kept_capabilities()).unwrap();
     let sets = ["CapPrm:", "CapEff:", "CapBnd:", "CapInh:", "CapAmb:"].map(bits);
-    assert_eq!(sets, [NET_RAW, NET_RAW, NET_RAW, 0, 0]);
+    assert_eq!(sets, [0; 5]);
     assert_eq!(bits("NoNewPrivs:"), 1);
 
-    // What a running daemon does: steer, count, mark, accept, unsteer, detach.
+    // What a running daemon does: steer, count, accept, unsteer, detach.
     steer(attached.maps(), "http", &[], 8080);
     let mut client = TcpStream::connect("127.0.0.1:8080").unwrap();
     client.write_all(b"?").unwrap();
-    socket::set_mark(&client, mark(PathSlot(1), true)).unwrap();
-    assert!(workers.iter().any(|worker| worker.v4.accept().is_ok()));
+    let accepted = workers.iter().find_map(|worker| worker.v4.accept().ok());
+    let (server, peer) = accepted.unwrap();
+    flow_paths.flow(peer, server.local_addr().unwrap()).answer(PathSlot(1), true);
     attached.maps().unsteer(&[], 8080).unwrap();
     TcpStream::connect("127.0.0.1:8080").unwrap_err();
     drop(attached);
@@ -55,7 +57,7 @@ fn the_kernels_refusal_names_the_privileges() {
     sandbox::enter();
     let privileged = Privileged::acquire().unwrap();
     let detached = Detached::prepare(options()).unwrap();
-    caps::keep_only(&[Capability::NetRaw]).unwrap();
+    caps::keep_only(&[Capability::NetBindService]).unwrap();
     let Err(error) = detached.load(&privileged) else { panic!("loaded without privilege") };
     let error = error.to_string();
     assert!(error.contains("CAP_BPF") && error.contains("--datapath off"), "{error}");

@@ -1,7 +1,11 @@
 //! Every verdict of every program, by test run: one packet in, one counter up.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use gateway_common::abi::map;
+use gateway_common::flow::FlowPath;
 use gateway_common::hook::Hook;
-use gateway_common::path::{PathSlot, mark};
+use gateway_common::path::PathSlot;
 use gateway_common::verdict::PacketVerdict::{self, *};
 use gateway_daemon::bpf::{Loaded, Packet, Privileged};
 use gateway_daemon::counters::{ListenerSlot, Totals};
@@ -230,7 +234,7 @@ fn egress_counts_what_leaves_a_gateway_port() {
 }
 
 #[test]
-fn egress_counts_for_the_path_of_a_mark() {
+fn egress_counts_for_the_path_that_a_connection_answers() {
     sandbox::enter();
     let mut loaded = sandbox::load(sandbox::options());
     steer(loaded.maps(), "http", &[], 8080);
@@ -241,18 +245,25 @@ fn egress_counts_for_the_path_of_a_mark() {
     let bytes = syn("127.0.0.1", "192.0.2.1", 9).source_port(8080).flags(ACK).payload(3000).bytes();
     let headers = 14 + 20 + 20;
     let privileged = Privileged::acquire().unwrap();
-    let mut run = |mark, segments| {
-        let packet = Packet { mark, segments, ..Packet::new(&bytes) };
+    let flows = loaded.maps().region(map::FLOW_PATHS).unwrap();
+    let [client, gateway] = [("192.0.2.1", 9), ("127.0.0.1", 8080)].map(|(address, port)| {
+        let address: std::net::Ipv4Addr = address.parse().unwrap();
+        (address.to_ipv6_mapped().octets(), port)
+    });
+    let flow = FlowPath::of(client, gateway);
+    let mut run = |word, segments| {
+        flows.words()[flow.row as usize].store(word, Relaxed);
+        let packet = Packet { segments, ..Packet::new(&bytes) };
         loaded.run(&privileged, Hook::TcEgress, packet).unwrap();
     };
-    run(mark(path, true), 0);
-    run(mark(path, false), 0);
+    run(flow.word(path, true), 0);
+    run(flow.word(path, false), 0);
     // A batch of three: three packets on the wire, each with headers.
-    run(mark(path, true), 3);
-    // No mark, somebody else's mark, a slot out of range: no path's.
+    run(flow.word(path, true), 3);
+    // Nothing said, another connection's word, a slot out of range: no path's.
     run(0, 0);
-    run(0x1234_5678, 0);
-    run(mark(PathSlot(0x7f_ffff), true), 0);
+    run(FlowPath::of(gateway, client).word(path, true), 0);
+    run(flow.word(PathSlot(0x7f_ffff), true), 0);
     let totals = Totals::read(&regions);
     let wire = totals.paths.iter().find(|row| row.slot == path).unwrap().wire;
     let one = bytes.len() as u64;

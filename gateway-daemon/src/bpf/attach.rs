@@ -185,10 +185,9 @@ impl Attached {
         &self.attachments
     }
 
-    /// The capabilities that the daemon still needs from now on: socket marks, and detaching where
-    /// that is a netlink request.
+    /// The capabilities that the daemon still needs from now on: to detach, where that is a netlink request.
     pub fn kept_capabilities(&self) -> Vec<Capability> {
-        let mut kept = vec![Capability::NetRaw];
+        let mut kept = Vec::new();
         if self.attachments.iter().any(|attachment| attachment.tc == TcMode::Clsact) {
             kept.push(Capability::NetAdmin);
         }

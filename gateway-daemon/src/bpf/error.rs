@@ -141,7 +141,7 @@ pub enum BpfError {
     /// The kernel refused for lack of privilege.
     #[error(
         "the kernel refuses to {action} (operation not permitted): run as root or with \
-         CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW, {WITHOUT}"
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, {WITHOUT}"
     )]
     NotPermitted {
         /// What was tried.

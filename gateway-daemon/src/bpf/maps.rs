@@ -40,6 +40,7 @@ impl Maps {
     pub(super) fn take(opened: &mut OpenMaps, workers: u32) -> Result<Self, BpfError> {
         let arrays = ARRAYS
             .into_iter()
+            .chain([map::FLOW_PATHS])
             .map(|name| match opened.take(name) {
                 Some(Map::Array(data)) => Ok((name, data)),
                 _ => Err(missing(name)),

@@ -17,6 +17,7 @@ use gateway_common::budget::{CpuState, Earned, SynBucket};
 use gateway_common::counters::{
     PACKET_ROWS_PER_CPU, PacketCounters, RequestCounters, WireCounters,
 };
+use gateway_common::flow::FlowPath;
 use gateway_common::path::PathName;
 use gateway_common::reasons::ReasonCounters;
 use gateway_common::steering::{
@@ -38,6 +39,10 @@ const MIGRATING: &str = "REQUEST_COUNTERS_OLD";
 /// `CPU_STATE`, and of some builds no `PORT_ENTRIES` and `DENY_FILTER`.
 const CONTINUED: [u32; 1] = [2];
 
+/// Maps that a daemon may lack beside which another one starts: that one makes them, and nothing needs to
+/// be in them. Builds before decision 0104 have no `FLOW_PATHS`.
+const OPTIONAL: [&str; 1] = [map::FLOW_PATHS];
+
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
 /// `BPF_F_MMAPABLE`.
@@ -55,7 +60,7 @@ pub(super) struct Spec {
 }
 
 /// Every map, for so many workers and CPUs.
-pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 25] {
+pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 26] {
     let array = |name, value, entries| Spec {
         name,
         kind: MapType::Array,
@@ -96,6 +101,7 @@ pub(super) fn specs(workers: u32, cpus: u32) -> [Spec; 25] {
         array(map::PACKET_COUNTERS, size_of::<PacketCounters>(), cpus * PACKET_ROWS_PER_CPU),
         array(map::WIRE_COUNTERS, size_of::<WireCounters>(), cpus * abi::MAX_PATHS),
         array(map::REASON_COUNTERS, size_of::<ReasonCounters>(), abi::MAX_WORKERS),
+        array(map::FLOW_PATHS, size_of::<u64>(), FlowPath::ROWS),
         array(map::PATH_NAMES, size_of::<PathName>(), abi::MAX_PATHS),
         array(map::LISTENER_NAMES, size_of::<ListenerName>(), abi::MAX_LISTENERS),
         Spec { flags: 0, ..array(map::PORT_FILTER, size_of::<u64>(), PortFilter::ROWS) },
@@ -286,14 +292,14 @@ impl PinDirectory {
         &self.lock
     }
 
-    /// Compares every pinned map with what a daemon beside another one needs. All must be there: the
-    /// other one fills those that both have, and would leave one that it does not know as it is.
+    /// Compares every pinned map with what a daemon beside another one needs. All but the optional ones must
+    /// be there: the other one fills those that both have, and would leave one that it does not know as it is.
     /// Rows for its workers must be there already, because the other one goes on writing those that
     /// are there. Answers how many workers have rows.
     pub(super) fn check_beside(&self, specs: &[Spec], workers: u32) -> Result<u32, BpfError> {
         for spec in specs {
             let path = self.path.join(spec.name);
-            if info(spec.name, &path)?.is_none() {
+            if !OPTIONAL.contains(&spec.name) && info(spec.name, &path)?.is_none() {
                 return Err(BpfError::NotShared { path });
             }
         }

@@ -1,9 +1,8 @@
 //! Privilege: held while loading and attaching, given up before the network is read.
 //!
 //! Needed to start: `CAP_BPF` (maps, programs), `CAP_NET_ADMIN` (attach), `CAP_PERFMON` (pointer
-//! arithmetic in programs), `CAP_NET_RAW` (socket marks). Kept: `CAP_NET_RAW` alone;
-//! `CAP_NET_ADMIN` too on kernels before 6.6, where detaching is a netlink request. `no_new_privs`
-//! is set, so that no later exec gains anything.
+//! arithmetic in programs). Kept: none; `CAP_NET_ADMIN` on kernels before 6.6, where detaching is a
+//! netlink request. `no_new_privs` is set, so that no later exec gains anything.
 
 use std::io;
 use std::thread;
@@ -12,8 +11,7 @@ use std::time::Duration;
 use crate::sys::caps::{self, Capability};
 
 /// What loading and attaching need.
-pub const NEEDED: [Capability; 4] =
-    [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon, Capability::NetRaw];
+pub const NEEDED: [Capability; 3] = [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon];
 
 /// How often it is looked whether threads are gone that have ended: whoever joins one may go on a
 /// moment before the kernel takes it off the list.

@@ -12,8 +12,6 @@ use super::{BpfError, Privileged};
 
 /// Bytes of `struct __sk_buff`, up to and with `gso_size`.
 const SK_BUFF_BYTES: usize = 180;
-/// Where its `mark` stands.
-const MARK: usize = 8;
 /// Where its `gso_segs` stands.
 const GSO_SEGMENTS: usize = 164;
 
@@ -22,8 +20,6 @@ const GSO_SEGMENTS: usize = 164;
 pub struct Packet<'a> {
     /// Its bytes; the kernel takes no fewer than 14.
     pub bytes: &'a [u8],
-    /// The mark of its socket (TC).
-    pub mark: u32,
     /// Segments that it stands for (TC); 0 for a plain packet.
     pub segments: u32,
     /// How often to run it.
@@ -33,7 +29,7 @@ pub struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// A plain packet, run once.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, mark: 0, segments: 0, repeat: 1 }
+        Self { bytes, segments: 0, repeat: 1 }
     }
 }
 
@@ -55,7 +51,6 @@ impl Loaded {
         packet: Packet<'_>,
     ) -> Result<PacketRun, BpfError> {
         let mut context = [0; SK_BUFF_BYTES];
-        context[MARK..MARK + 4].copy_from_slice(&packet.mark.to_ne_bytes());
         context[GSO_SEGMENTS..GSO_SEGMENTS + 4].copy_from_slice(&packet.segments.to_ne_bytes());
         let mut options = TestRunOptions::new();
         options.data_in = Some(packet.bytes);

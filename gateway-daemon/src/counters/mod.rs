@@ -8,6 +8,7 @@
 //! - [`Regions`]: the six mapped arrays. Cheap to clone.
 //! - [`Memory`]: anonymous files to map, for `--datapath off`.
 //! - [`WorkerCounters`]: a worker's writing end, one per worker.
+//! - [`FlowPaths`]: what every connection answers, for TC egress to count by.
 //! - [`PathSlots`], [`ListenerSlots`]: which name has which row; the control thread's.
 //! - [`Totals`]: sums over CPUs and workers, for observers.
 //!
@@ -15,6 +16,7 @@
 
 mod audit;
 mod daemon;
+mod flows;
 mod gauge;
 mod kernel;
 mod memory;
@@ -25,6 +27,7 @@ mod totals;
 
 pub use audit::{Audit, Fault, MAX_WRITERS, Sum, audit};
 pub use daemon::{ConnectionEnd, WorkerCounters};
+pub use flows::{Flow, FlowPaths};
 pub use gauge::{Gauge, Place};
 pub use memory::Memory;
 pub use regions::{ARRAYS, RegionError, Regions};

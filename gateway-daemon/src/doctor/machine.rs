@@ -94,8 +94,7 @@ pub(super) fn privileges(report: &mut Report) {
             _ => report.fault(
                 "privilege",
                 format!("no {capability}"),
-                "run as root, or give the service CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and \
-                 CAP_NET_RAW",
+                "run as root, or give the service CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
             ),
         }
     }

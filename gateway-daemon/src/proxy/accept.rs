@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::path::{PathSlot, mark};
+use gateway_common::path::PathSlot;
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
@@ -20,7 +20,7 @@ use super::stream::{Socket, Stream};
 use super::tls;
 use super::worker::{Closed, ConnectionTask, Worker};
 use crate::clock::Moment;
-use crate::counters::{ConnectionEnd, Place};
+use crate::counters::{ConnectionEnd, Flow, Place};
 use crate::model::listener::Protocol;
 use crate::model::reason::Reason;
 use crate::request::{ConnMeta, Scheme};
@@ -138,7 +138,7 @@ impl Accepted {
         port: Arc<Port>,
     ) -> Self {
         let socket = Socket::new(stream);
-        let connection = Rc::new(Connection::new(worker, socket.clone(), meta, place));
+        let connection = Rc::new(Connection::new(worker, meta, place));
         Self { socket, connection, port }
     }
 }
@@ -149,9 +149,8 @@ pub(super) struct Connection {
     meta: RefCell<Rc<ConnMeta>>,
     /// Where it comes from, as upstreams are told it.
     source: HeaderValue,
-    socket: Socket,
-    marks: bool,
-    marked: Cell<u32>,
+    /// Where TC egress is told what it answers; none without the kernel half.
+    flow: Option<Flow>,
     last_activity: Cell<Moment>,
     in_head: Cell<Option<Moment>>,
     in_flight: Cell<u32>,
@@ -161,14 +160,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(worker: &Worker, socket: Socket, meta: ConnMeta, place: Place) -> Self {
+    fn new(worker: &Worker, meta: ConnMeta, place: Place) -> Self {
         let now = Moment::now();
         Self {
             source: forward::source(&meta),
+            flow: worker.flow(meta.peer, meta.local),
             meta: RefCell::new(Rc::new(meta)),
-            socket,
-            marks: worker.marks(),
-            marked: Cell::new(0),
             last_activity: Cell::new(now),
             in_head: Cell::new(Some(now)),
             in_flight: Cell::new(0),
@@ -265,16 +262,10 @@ impl Connection {
         }
     }
 
-    /// Marks what the socket sends from here on, for the wire counters; a system call only where
-    /// the mark changes.
-    pub(super) fn mark(&self, path: PathSlot, permitted: bool) {
-        let wanted = mark(path, permitted);
-        if !self.marks || self.marked.get() == wanted {
-            return;
-        }
-        self.marked.set(wanted);
-        if let Err(error) = socket2::SockRef::from(&*self.socket.get()).set_mark(wanted) {
-            debug!(%error, "cannot mark a socket; its wire bytes count under no path");
+    /// What is sent from here on answers a request of this path, for the wire counters.
+    pub(super) fn answers(&self, path: PathSlot, permitted: bool) {
+        if let Some(flow) = &self.flow {
+            flow.answer(path, permitted);
         }
     }
 }

@@ -121,7 +121,7 @@ impl RequestRecord {
     /// The status that the client is told, and whether that is the answer to a permitted request.
     pub(super) fn answering(&mut self, status: StatusCode, permitted: bool) {
         self.status = Some(status);
-        self.conn.mark(self.path, permitted);
+        self.conn.answers(self.path, permitted);
     }
 
     /// The upstream's answer is complete. The first word stays.

@@ -1,9 +1,8 @@
 //! Byte streams of clients: the socket, in clear or under TLS, and the watch over an HTTP/2 one.
 //!
-//! `Socket` is a shared TCP stream, so that the socket's mark can be changed while somebody else
-//! reads and writes. `Watched` notes activity for the connection's deadline.
+//! `Socket` is a shared TCP stream, so that writes can be held back while TLS, say, reads and writes. `Watched` notes activity for the connection's deadline.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -39,11 +38,6 @@ impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
         let held = Held { stream, holding: false, bytes: Vec::new(), written: 0 };
         Self(Rc::new(RefCell::new(held)))
-    }
-
-    /// The stream, for its options.
-    pub(super) fn get(&self) -> Ref<'_, TcpStream> {
-        Ref::map(self.0.borrow(), |held| &held.stream)
     }
 
     /// Whether flushing leaves what was written where it is.

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::upstream::Pool;
 use crate::authn::{CacheCounters, CacheLimits, TokenCache};
 use crate::bans::Watch;
 use crate::clock;
-use crate::counters::{ConnectionEnd, Gauge, WorkerCounters};
+use crate::counters::{ConnectionEnd, Flow, FlowPaths, Gauge, WorkerCounters};
 use crate::lifecycle::DrainGuard;
 use crate::model::topology::ProxyFaults;
 use crate::settings::Limits;
@@ -83,9 +84,9 @@ impl WorkerCommand {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ListenerKey {
     /// A socket that the kernel half steers to.
-    Steered(std::net::SocketAddr),
+    Steered(SocketAddr),
     /// A socket bound to a listener's own address and port.
-    Bound(std::net::SocketAddr),
+    Bound(SocketAddr),
 }
 
 /// What a worker is made of. It is made on another thread than its own, so all of it is `Send`.
@@ -104,8 +105,8 @@ pub struct WorkerParts {
     pub token_cache: CacheCounters,
     /// The way to the access log; none: off.
     pub access_log: Option<LogWriter>,
-    /// Whether sockets are marked for the wire counters.
-    pub marks: bool,
+    /// Where TC egress is told what connections answer; none without the kernel half.
+    pub flow_paths: Option<FlowPaths>,
     /// Who is told of bad and good tokens; none: nobody.
     pub watch: Option<Watch>,
     /// Where connections without a good PROXY header are counted.
@@ -121,7 +122,7 @@ pub(super) struct Worker {
     counters: WorkerCounters,
     gauge: Gauge,
     access_log: AccessLog,
-    marks: bool,
+    flow_paths: Option<FlowPaths>,
     watch: Option<Watch>,
     proxy_faults: Arc<ProxyFaults>,
     /// The second in which strangers last made us warn.
@@ -161,8 +162,9 @@ impl Worker {
         &self.access_log
     }
 
-    pub(super) fn marks(&self) -> bool {
-        self.marks
+    /// A connection's place where TC egress is told what it answers.
+    pub(super) fn flow(&self, client: SocketAddr, gateway: SocketAddr) -> Option<Flow> {
+        self.flow_paths.as_ref().map(|paths| paths.flow(client, gateway))
     }
 
     pub(super) fn watch(&self) -> Option<&Watch> {
@@ -289,7 +291,7 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         gauge,
         token_cache,
         access_log,
-        marks,
+        flow_paths,
         watch,
         proxy_faults,
         drain,
@@ -308,7 +310,7 @@ pub fn run(parts: WorkerParts, commands: mpsc::UnboundedReceiver<WorkerCommand>)
         counters,
         gauge,
         access_log: AccessLog::new(access_log),
-        marks,
+        flow_paths,
         watch,
         proxy_faults,
         warned: Cell::new(0),

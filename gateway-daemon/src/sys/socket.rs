@@ -1,11 +1,11 @@
-//! Listening sockets and socket marks.
+//! Listening sockets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 
 use gateway_common::steering::Family;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel completes for us before they are accepted. The kernel cuts it to
 /// `net.core.somaxconn`.
@@ -79,12 +79,6 @@ fn defer_accept(socket: &Socket) -> io::Result<()> {
 /// Whether a socket could not be made because the host lacks its address family.
 pub fn is_family_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
-}
-
-/// Sets the mark that TC egress reads (see `gateway_common::path::mark`). Needs `CAP_NET_RAW` or
-/// `CAP_NET_ADMIN`; a system call, so call it only when the mark differs from the last one.
-pub fn set_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
-    SockRef::from(socket).set_mark(mark)
 }
 
 #[cfg(test)]
