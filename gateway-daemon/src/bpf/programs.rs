@@ -44,15 +44,12 @@ impl Programs {
     pub(super) fn begin(mut object: Object, directory: &Path) -> io::Result<Self> {
         let (give, take) = sync_channel(ORDER.len());
         let thread = thread::Builder::new().name("programs".to_owned()).spawn(move || {
-            step_back();
             for name in ORDER {
                 let loaded = object.load(name).map(|program| (name, program));
                 let failed = loaded.is_err();
                 if give.send(loaded).is_err() || failed {
                     return;
                 }
-                // On a single CPU the next one would be verified before this one is attached.
-                thread::yield_now();
             }
         })?;
         Ok(Self {
@@ -142,15 +139,6 @@ impl Programs {
 impl Drop for Programs {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// Lets whoever attaches go first where both want the same CPU: what it waits for then begins earlier.
-fn step_back() {
-    const NICE: i32 = 5;
-    let thread = Some(rustix::thread::gettid());
-    if let Err(error) = rustix::process::setpriority_process(thread, NICE) {
-        tracing::debug!(%error, "programs are verified before others are attached");
     }
 }
 
