@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{BatchSize, Criterion};
 use gateway_daemon::authn::{Authenticator, CacheLimits, TokenCache};
-use gateway_daemon::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
+use gateway_daemon::model::jwt::{JwtRule, KeySource};
 use gateway_daemon::request::RequestView;
 
 use super::{HOST, NOW, bearer, head, object, view};
@@ -106,21 +106,9 @@ pub(crate) fn forge(token: &str) -> String {
 
 /// Accepts what [`Sample`]s are, with this key.
 pub(crate) fn rule(jwk: &str) -> JwtRule {
-    JwtRule {
-        object: object("ra"),
-        index: 0,
-        issuer: "https://a.test".into(),
-        audiences: vec!["api".into()],
-        keys: KeySource::Inline(format!(r#"{{"keys":[{jwk}]}}"#).into()),
-        places: TokenPlaces::default(),
-        forward_original_token: false,
-        output_payload_to_header: None,
-        output_claim_to_headers: Vec::new(),
-        space_delimited_claims: Vec::new(),
-        clock_skew: JwtRule::CLOCK_SKEW,
-        required_claims: Vec::new(),
-        claim_format: ClaimFormat::Envoy,
-    }
+    let keys = KeySource::Inline(format!(r#"{{"keys":[{jwk}]}}"#).into());
+    let rule = JwtRule::new(object("ra"), "https://a.test".into(), keys);
+    JwtRule { audiences: vec!["api".into()], ..rule }
 }
 
 /// A request without any token.

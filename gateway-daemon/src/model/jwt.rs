@@ -97,4 +97,23 @@ pub struct JwtRule {
 impl JwtRule {
     /// The usual clock skew, Envoy's.
     pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+    /// What a rule says that names an issuer and keys only.
+    pub fn new(object: ObjectRef, issuer: Arc<str>, keys: KeySource) -> Self {
+        Self {
+            object,
+            index: 0,
+            issuer,
+            audiences: Vec::new(),
+            keys,
+            places: TokenPlaces::default(),
+            forward_original_token: false,
+            output_payload_to_header: None,
+            output_claim_to_headers: Vec::new(),
+            space_delimited_claims: Vec::new(),
+            clock_skew: Self::CLOCK_SKEW,
+            required_claims: Vec::new(),
+            claim_format: ClaimFormat::default(),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_daemon::authn::{Authenticator, CacheLimits, TokenCache};
 use gateway_daemon::clock::UnixSeconds;
-use gateway_daemon::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
+use gateway_daemon::model::jwt::{JwtRule, KeySource};
 use gateway_daemon::model::object::ObjectRef;
 use gateway_daemon::request::{ConnMeta, RequestView, Scheme};
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
@@ -116,23 +116,11 @@ fn view(token: &str) -> RequestView {
 
 fn rule() -> JwtRule {
     let key = URL_SAFE_NO_PAD.encode(SECRET);
-    JwtRule {
-        object: ObjectRef {
-            kind: "RequestAuthentication",
-            namespace: "default".into(),
-            name: "flood".into(),
-        },
-        index: 0,
-        issuer: "https://a.test".into(),
-        audiences: Vec::new(),
-        keys: KeySource::Inline(format!(r#"{{"keys":[{{"kty":"oct","k":"{key}"}}]}}"#).into()),
-        places: TokenPlaces::default(),
-        forward_original_token: false,
-        output_payload_to_header: None,
-        output_claim_to_headers: Vec::new(),
-        space_delimited_claims: Vec::new(),
-        clock_skew: JwtRule::CLOCK_SKEW,
-        required_claims: Vec::new(),
-        claim_format: ClaimFormat::Envoy,
-    }
+    let keys = format!(r#"{{"keys":[{{"kty":"oct","k":"{key}"}}]}}"#);
+    let object = ObjectRef {
+        kind: "RequestAuthentication",
+        namespace: "default".into(),
+        name: "flood".into(),
+    };
+    JwtRule::new(object, "https://a.test".into(), KeySource::Inline(keys.into()))
 }

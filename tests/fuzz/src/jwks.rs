@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_daemon::authn::{Authenticator, inspect_keys};
-use gateway_daemon::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
+use gateway_daemon::model::jwt::{JwtRule, KeySource};
 use gateway_daemon::model::keys::{FetchOptions, KeyPlace, KeyUrl, RemoteKeys};
 use gateway_daemon::model::object::ObjectRef;
 use serde_json::Value;
@@ -54,23 +54,10 @@ fn source(place: KeyPlace) -> RemoteKeys {
 }
 
 fn rule(keys: &str) -> JwtRule {
-    JwtRule {
-        object: ObjectRef {
-            kind: "RequestAuthentication",
-            namespace: "default".into(),
-            name: "fuzz".into(),
-        },
-        index: 0,
-        issuer: "https://a.test".into(),
-        audiences: Vec::new(),
-        keys: KeySource::Inline(Arc::from(keys)),
-        places: TokenPlaces::default(),
-        forward_original_token: false,
-        output_payload_to_header: None,
-        output_claim_to_headers: Vec::new(),
-        space_delimited_claims: Vec::new(),
-        clock_skew: JwtRule::CLOCK_SKEW,
-        required_claims: Vec::new(),
-        claim_format: ClaimFormat::Envoy,
-    }
+    let object = ObjectRef {
+        kind: "RequestAuthentication",
+        namespace: "default".into(),
+        name: "fuzz".into(),
+    };
+    JwtRule::new(object, "https://a.test".into(), KeySource::Inline(Arc::from(keys)))
 }

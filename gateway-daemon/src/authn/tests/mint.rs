@@ -16,7 +16,7 @@ use http::Request;
 
 use crate::authn::{Authenticated, Authenticator, Refusal, TokenCache};
 use crate::clock::UnixSeconds;
-use crate::model::jwt::{ClaimFormat, JwtRule, KeySource, TokenPlaces};
+use crate::model::jwt::{JwtRule, KeySource};
 use crate::model::object::ObjectRef;
 use crate::request::{ConnMeta, RequestView, Scheme};
 
@@ -125,25 +125,9 @@ pub(super) fn token(algorithm: &str, payload: &str) -> String {
 
 /// A rule for the issuer with these keys.
 pub(super) fn rule(keys: &str) -> JwtRule {
-    JwtRule {
-        object: ObjectRef {
-            kind: "RequestAuthentication",
-            namespace: "default".into(),
-            name: "ra".into(),
-        },
-        index: 0,
-        issuer: ISSUER.into(),
-        audiences: Vec::new(),
-        keys: KeySource::Inline(keys.into()),
-        places: TokenPlaces::default(),
-        forward_original_token: false,
-        output_payload_to_header: None,
-        output_claim_to_headers: Vec::new(),
-        space_delimited_claims: Vec::new(),
-        clock_skew: JwtRule::CLOCK_SKEW,
-        required_claims: Vec::new(),
-        claim_format: ClaimFormat::Envoy,
-    }
+    let object =
+        ObjectRef { kind: "RequestAuthentication", namespace: "default".into(), name: "ra".into() };
+    JwtRule::new(object, ISSUER.into(), KeySource::Inline(keys.into()))
 }
 
 pub(super) fn compile(rules: Vec<JwtRule>) -> Authenticator {
