@@ -116,6 +116,52 @@ impl Class {
     }
 }
 
+/// Whether `malloc` itself aligns enough: mimalloc's, as C demands of any, aligns for all that fits into
+/// what was asked for, up to [`ALIGN`]. Asked for an alignment, mimalloc looks first whether the next
+/// block of that size happens to have it, and else takes a longer one.
+fn is_plain(layout: Layout) -> bool {
+    layout.align() <= ALIGN && layout.align() <= layout.size()
+}
+
+/// mimalloc, asked in the shortest way.
+struct Plain;
+
+// SAFETY: memory is mimalloc's, aligned as `is_plain` says where no alignment is asked for. What gives
+// memory back does not depend on how it was asked for.
+unsafe impl GlobalAlloc for Plain {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_plain(layout) {
+            // SAFETY: any size may be asked for.
+            return unsafe { libmimalloc_sys::mi_malloc(layout.size()).cast() };
+        }
+        // SAFETY: as our caller promises.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_plain(layout) {
+            // SAFETY: any size may be asked for.
+            return unsafe { libmimalloc_sys::mi_zalloc(layout.size()).cast() };
+        }
+        // SAFETY: as our caller promises.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as our caller promises.
+        unsafe { MiMalloc.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if layout.align() <= ALIGN && layout.align() <= size {
+            // SAFETY: the memory is mimalloc's, as our caller promises; any size may be asked for.
+            return unsafe { libmimalloc_sys::mi_realloc(memory.cast(), size).cast() };
+        }
+        // SAFETY: as our caller promises.
+        unsafe { MiMalloc.realloc(memory, layout, size) }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Allocator;
@@ -127,14 +173,14 @@ unsafe impl GlobalAlloc for Allocator {
         match Class::of(layout) {
             Some(class) => class.take(),
             // SAFETY: as our caller promises.
-            None => unsafe { MiMalloc.alloc(layout) },
+            None => unsafe { Plain.alloc(layout) },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let Some(class) = Class::of(layout) else {
             // SAFETY: as our caller promises.
-            return unsafe { MiMalloc.alloc_zeroed(layout) };
+            return unsafe { Plain.alloc_zeroed(layout) };
         };
         let memory = class.take();
         if !memory.is_null() {
@@ -149,7 +195,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: all that falls into the class is from `take`, and our caller is done with it.
             Some(class) => unsafe { class.give(memory) },
             // SAFETY: as our caller promises.
-            None => unsafe { MiMalloc.dealloc(memory, layout) },
+            None => unsafe { Plain.dealloc(memory, layout) },
         }
     }
 
@@ -158,7 +204,7 @@ unsafe impl GlobalAlloc for Allocator {
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if Class::of(layout).is_none() && Class::of(wanted).is_none() {
             // SAFETY: as our caller promises.
-            return unsafe { MiMalloc.realloc(memory, layout, size) };
+            return unsafe { Plain.realloc(memory, layout, size) };
         }
         // SAFETY: the new memory is another one and as long as `size`; the old one is as long as its
         // layout says, and is given back once.
@@ -221,6 +267,33 @@ mod tests {
         let again: Vec<_> = (0..KEPT).map(|_| allocate(16_406)).collect();
         assert!(again.iter().all(|block| kept.contains(&block.0)));
         again.into_iter().for_each(free);
+    }
+
+    #[test]
+    fn memory_is_aligned_as_asked_for() {
+        for align in [1, 2, 4, 8, 16, 32, 64, 4096] {
+            for size in (1..300).chain([1_000, 1_025, 4_000, 5_000, 100_000]) {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // Some at once, so that not only the first block of a page is looked at.
+                // SAFETY: the layouts have a size; all is given back once, as it was asked for last.
+                unsafe {
+                    let some: Vec<_> = (0..5).map(|_| Allocator.alloc(layout)).collect();
+                    let grown = some.into_iter().map(|memory| {
+                        assert_eq!(memory.addr() % align, 0, "{size} {align}");
+                        let memory = Allocator.realloc(memory, layout, size + 7);
+                        assert_eq!(memory.addr() % align, 0, "{size} {align}, grown");
+                        let zeroed = Allocator.alloc_zeroed(layout);
+                        assert_eq!(zeroed.addr() % align, 0, "{size} {align}, zeroed");
+                        Allocator.dealloc(zeroed, layout);
+                        memory
+                    });
+                    let layout = Layout::from_size_align(size + 7, align).unwrap();
+                    for memory in grown.collect::<Vec<_>>() {
+                        Allocator.dealloc(memory, layout);
+                    }
+                }
+            }
+        }
     }
 
     #[test]
