@@ -183,13 +183,39 @@ impl Body for RequestBody {
 pub(super) enum ResponseBody {
     /// Our own words, or nothing.
     Full(Option<Bytes>),
+    /// Our own words in plain text. Whoever writes the head says so, and how long they are: no map of
+    /// headers is made for that.
+    Text(Option<Bytes>),
     /// As the upstream sends it.
     Upstream(Box<UpstreamBody>),
 }
 
+/// So many bytes of our own are few.
+const FEW: usize = 1 << 10;
+
 impl ResponseBody {
     pub(super) fn full(bytes: Bytes) -> Self {
         Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// Whether it is an answer of ours, and not an upstream's.
+    pub(super) fn is_our_own(&self) -> bool {
+        !matches!(self, Self::Upstream(_))
+    }
+
+    /// All of an answer of ours, unless that is much.
+    pub(super) fn few_words(&self) -> Option<&[u8]> {
+        match self {
+            Self::Full(words) | Self::Text(words) => {
+                Some(words.as_deref().unwrap_or_default()).filter(|words| words.len() <= FEW)
+            }
+            Self::Upstream(_) => None,
+        }
+    }
+
+    /// Whether it is text whose head does not say so yet.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
     }
 }
 
@@ -273,21 +299,25 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Full(bytes) | Self::Text(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Upstream(body) => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Full(bytes) => bytes.is_none(),
+            Self::Full(bytes) | Self::Text(bytes) => bytes.is_none(),
             Self::Upstream(body) => body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Full(bytes) | Self::Text(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
             Self::Upstream(body) => body.incoming.size_hint(),
         }
     }

@@ -20,7 +20,7 @@ use super::accept::Connection;
 use super::body::Incoming;
 use super::count::RequestRecord;
 use super::http1;
-use super::respond::Rejection;
+use super::respond::{self, Rejection};
 use super::stream::{Socket, Stream, Watched};
 use super::worker::Worker;
 use crate::clock::Moment;
@@ -109,7 +109,11 @@ async fn serve_h2(worker: &Rc<Worker>, io: Watched) {
         let record = RequestRecord::open(worker, conn);
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
         let request = request.map(Incoming::Http2);
-        async move { Ok::<_, Infallible>(super::answer(&worker, &conn, request, record).await) }
+        async move {
+            let mut response = super::answer(&worker, &conn, request, record).await;
+            respond::spell_out(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut hyper = pin!(
         http2::Builder::new(LocalExecutor)

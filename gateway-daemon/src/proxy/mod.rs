@@ -60,7 +60,7 @@ async fn answer(
     };
     let mut response =
         result.unwrap_or_else(|unanswered| respond::respond(unanswered, conn, asked));
-    reply.apply(response.headers_mut());
+    reply.apply(&mut response);
     response
 }
 

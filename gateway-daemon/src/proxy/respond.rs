@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gateway_common::verdict::RequestVerdict;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use hyper::body::Body as _;
 
 use super::accept::Connection;
 use super::body::ResponseBody;
@@ -20,6 +21,8 @@ use crate::model::reason::Reason;
 use crate::model::refusal::{DeniedBody, Refusals, ScopeChallenge};
 use crate::request::RequestView;
 
+/// The type of our own words.
+pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -162,18 +165,11 @@ impl Rejection {
 
     /// What the client is told. Pure.
     pub(super) fn told(&self, asked: Asked) -> Told {
-        let mut headers =
-            self.provider.as_ref().map(|told| told.headers.clone()).unwrap_or_default();
-        if let Some(challenge) = &self.challenge {
-            headers.insert(WWW_AUTHENTICATE, challenge.clone());
-        }
-        if self.closes() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        let mut headers = self.headers();
         if asked.grpc {
             return self.told_grpc(asked.head, headers);
         }
-        let plain = HeaderValue::from_static("text/plain");
+        let plain = TEXT;
         let (kind, text) = match (&self.provider, &self.body) {
             (Some(told), _) => (plain, told.body.clone()),
             (None, Some(own)) => (own.content_type.clone(), own.text.clone()),
@@ -189,6 +185,40 @@ impl Rejection {
         }
         // A HEAD gets the headers of the text, and no text (RFC 9110 9.3.2).
         Told { status, headers, body: if asked.head { Bytes::new() } else { text } }
+    }
+
+    /// The same as a response. What most refusals are, a few words of ours, is left for whoever writes
+    /// the head to spell out.
+    fn response(&self, asked: Asked) -> Response<ResponseBody> {
+        let is_text = !asked.grpc
+            && !asked.head
+            && !self.text.is_empty()
+            && self.provider.is_none()
+            && self.body.is_none();
+        let (status, headers, body) = if is_text {
+            let text = Bytes::from_static(self.text.as_bytes());
+            (self.status(), self.headers(), ResponseBody::Text(Some(text)))
+        } else {
+            let Told { status, headers, body } = self.told(asked);
+            (status, headers, ResponseBody::full(body))
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Headers that are not about the body.
+    fn headers(&self) -> HeaderMap {
+        let mut headers =
+            self.provider.as_ref().map(|told| told.headers.clone()).unwrap_or_default();
+        if let Some(challenge) = &self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers
     }
 
     /// A gRPC client reads the outcome from trailers, and takes a response of headers alone for
@@ -297,16 +327,23 @@ pub(super) fn respond(
         // It was the client that broke the exchange, with its framing or by going away.
         rejection = conn.framing_refusal().unwrap_or(Reason::ClientGone).into();
     }
-    let Told { status, headers, body } = rejection.told(asked);
-    let sent = body.len() as u64;
-    let mut response = Response::new(ResponseBody::full(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    let response = rejection.response(asked);
+    let sent = response.body().size_hint().exact().unwrap_or_default();
     record.note(|facts| facts.decided_by = rejection.decided_by.take());
     record.add_response_bytes(sent);
-    record.answering(status, false);
+    record.answering(response.status(), false);
     record.refuse(rejection.reason);
     response
+}
+
+/// Writes down what the head of plain text says, for whoever does not know how to.
+pub(super) fn spell_out(response: &mut Response<ResponseBody>) {
+    let ResponseBody::Text(text) = response.body_mut() else { return };
+    let text = text.take().unwrap_or_default();
+    let length = HeaderValue::from(text.len());
+    *response.body_mut() = ResponseBody::full(text);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
 }
 
 /// The response to what could not be read as a request; closes its record.
@@ -397,6 +434,38 @@ mod tests {
         let told = rejection.told(asked(&Method::HEAD, "application/grpc"));
         assert!(!told.headers.contains_key(GRPC_MESSAGE));
         assert_eq!(percent_encoded("50% of\né".as_bytes()), "50%25 of%0A%C3%A9");
+    }
+
+    #[test]
+    fn text_that_is_spelled_out_is_what_was_to_be_told() {
+        let mut texts = 0;
+        let reasons = Reason::ALL.iter().map(|reason| Rejection::from(*reason));
+        let refusals = Reason::ALL.iter().map(|reason| {
+            let refusal = Refusal { reason: *reason, text: "some words", strike: None };
+            Rejection::unauthenticated(refusal, &view())
+        });
+        for rejection in reasons.chain(refusals) {
+            for (method, content_type) in [
+                (Method::GET, "text/html"),
+                (Method::HEAD, "text/html"),
+                (Method::POST, "application/grpc"),
+            ] {
+                let asked = asked(&method, content_type);
+                let told = rejection.told(asked);
+                let mut response = rejection.response(asked);
+                texts += u32::from(response.body().is_text());
+                spell_out(&mut response);
+                assert_eq!(response.status(), told.status, "{rejection:?}");
+                let lines = |headers: &HeaderMap| {
+                    let lines = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+                    lines.collect::<Vec<_>>()
+                };
+                assert_eq!(lines(response.headers()), lines(&told.headers), "{rejection:?}");
+                let ResponseBody::Full(body) = response.into_body() else { panic!("no text left") };
+                assert_eq!(body.unwrap_or_default(), told.body, "{rejection:?}");
+            }
+        }
+        assert_eq!(texts as usize, Reason::ALL.len(), "refused tokens, to a GET");
     }
 
     fn view() -> RequestView {

@@ -16,15 +16,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt, Collected, Limited};
 use tracing::debug;
 
 use super::accept::Connection;
-use super::body::{Incoming, RequestBody};
+use super::body::{Incoming, RequestBody, ResponseBody};
 use super::count::RequestRecord;
 use super::forward::{forwarding_headers, source};
-use super::respond::{Rejection, Told};
+use super::respond::{self, Rejection, Told};
 use super::route::Routed;
 use super::worker::Worker;
 use crate::authz::{self, Answer, Consultation, Pending};
@@ -77,9 +77,10 @@ pub(super) fn consult(conn: &ConnMeta, routed: Routed) -> Result<Consulted, Reje
 
 impl Reply {
     /// Changes a response.
-    pub(super) fn apply(self, headers: &mut HeaderMap) {
+    pub(super) fn apply(self, response: &mut Response<ResponseBody>) {
         if let Some(edits) = self.0 {
-            edits.apply(headers);
+            respond::spell_out(response);
+            edits.apply(response.headers_mut());
         }
     }
 

@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::AsyncWrite;
 
+use crate::proxy::respond::TEXT;
 use crate::proxy::stream::TLS_PIECE;
 
 /// Bodies up to this size are copied behind their head: one plain write instead of a vectored one,
@@ -47,12 +48,13 @@ pub(super) fn request_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// The start line and fields of a response, with what frames it.
+/// The start line and fields of a response, with what frames it; `text` says that it is plain text.
 pub(super) fn response_head(
     out: &mut Vec<u8>,
     status: StatusCode,
     headers: &HeaderMap,
     framing: Framing,
+    text: bool,
     date: Option<&[u8]>,
     connection: Option<&str>,
 ) {
@@ -66,6 +68,11 @@ pub(super) fn response_head(
         out.extend_from_slice(b"\r\n");
     }
     framed_fields(out, headers, framing);
+    if text {
+        out.extend_from_slice(b"content-type: ");
+        out.extend_from_slice(TEXT.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     if let Some(date) = date {
         out.extend_from_slice(b"date: ");
         out.extend_from_slice(date);

@@ -144,14 +144,14 @@ async fn respond(
 ) -> Result<bool, Broke> {
     let (head, mut body) = response.into_parts();
     let framing = framing(asked, head.status, &head.headers, &body);
-    if matches!(body, ResponseBody::Full(_)) {
+    if body.is_our_own() {
         // Nobody reads the request's body any more.
         io.discard();
     }
     let keep = asked.keep_alive
         && framing != Framing::UntilClose
         && !worker.leaving().is_closed()
-        && (io.body.borrow().is_done() || !matches!(body, ResponseBody::Full(_)))
+        && (io.body.borrow().is_done() || !body.is_our_own())
         && !says_close(&head.headers);
     let connection = match (keep, asked.http10) {
         _ if head.headers.contains_key(CONNECTION) => None,
@@ -159,15 +159,24 @@ async fn respond(
         (true, true) => Some("keep-alive"),
         (true, false) => None,
     };
-    let gather = Gather::reusing(worker.take_buffer());
-    let mut writer = Writer { gather, framing, asked, closes: !keep };
+    let mut gather = Gather::reusing(worker.take_buffer());
     let date = (!head.headers.contains_key(DATE)).then(|| worker.date());
     let date = date.as_ref().map(<[u8; 29]>::as_slice);
-    let out = writer.gather.head();
-    encode::response_head(out, head.status, &head.headers, framing, date, connection);
-    after_others().await;
-    poll_fn(|cx| writer.poll_body(cx, io, &mut body)).await?;
-    if let Some(buffer) = writer.gather.into_buffer() {
+    let (out, text) = (gather.head(), body.is_text());
+    encode::response_head(out, head.status, &head.headers, framing, text, date, connection);
+    if let Some(words) = body.few_words() {
+        if framing != Framing::Nothing {
+            out.extend_from_slice(words);
+        }
+        after_others().await;
+        poll_fn(|cx| io.poll_whole(cx, &mut gather, !keep)).await?;
+    } else {
+        let mut writer = Writer { gather, framing, asked, closes: !keep };
+        after_others().await;
+        poll_fn(|cx| writer.poll_body(cx, io, &mut body)).await?;
+        gather = writer.gather;
+    }
+    if let Some(buffer) = gather.into_buffer() {
         worker.give_buffer(buffer);
     }
     io.discard();
@@ -397,6 +406,20 @@ impl Io {
         let written = gather.poll_write(cx, &mut *self.stream.borrow_mut());
         self.conn.touch();
         written
+    }
+
+    /// Writes all of a message that is gathered to its end.
+    fn poll_whole(
+        &self,
+        cx: &mut Context<'_>,
+        gather: &mut Gather,
+        closes: bool,
+    ) -> Poll<io::Result<()>> {
+        if closes {
+            self.stream.borrow().hold_for_close();
+        }
+        ready!(self.poll_write(cx, gather))?;
+        self.poll_flush(cx)
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -289,10 +289,15 @@ fn heads_say_the_length_that_is_written() {
     ];
     for (framing, wanted) in rows {
         let mut out = Vec::new();
-        encode::response_head(&mut out, StatusCode::OK, &headers, framing, None, None);
+        encode::response_head(&mut out, StatusCode::OK, &headers, framing, false, None, None);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, format!("HTTP/1.1 200 OK\r\n{wanted}\r\n"), "{framing:?}");
     }
+    let (mut out, none) = (Vec::new(), http::HeaderMap::new());
+    let status = StatusCode::FORBIDDEN;
+    encode::response_head(&mut out, status, &none, Framing::Exact(5), true, None, None);
+    let wanted = "HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\ncontent-type: text/plain\r\n\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), wanted);
     let mut out = Vec::new();
     encode::request_head(&mut out, &Method::POST, None, &headers, Framing::Chunked);
     assert!(out.starts_with(b"POST / HTTP/1.1\r\nx: y\r\ntransfer-encoding: chunked\r\n\r\n"));
