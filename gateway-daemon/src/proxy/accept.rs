@@ -213,11 +213,12 @@ impl Connection {
         }
     }
 
-    /// A request's head is complete.
-    pub(super) fn request_opened(&self) {
+    /// A request's head is complete, now.
+    pub(super) fn request_opened(&self) -> Moment {
         self.touch();
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
+        self.last_activity.get()
     }
 
     /// A request has its verdict.

@@ -13,7 +13,7 @@ use super::count::{RequestRecord, Upload};
 use super::ext_authz::Replay;
 use super::http1;
 use super::route::Reserved;
-use crate::clock;
+use crate::clock::Moment;
 use crate::model::reason::Reason;
 
 /// A body as its peer sends it: a request's from a client, or a response's from an upstream.
@@ -106,20 +106,20 @@ pub(super) enum RequestBody {
 
 impl RequestBody {
     /// The body of a client's request.
-    pub(super) fn of(incoming: Incoming, record: &RequestRecord) -> Self {
+    pub(super) fn of(incoming: Incoming, record: &mut RequestRecord) -> Self {
         if incoming.is_end_stream() {
             Self::Empty
         } else {
-            Self::Streaming { incoming, upload: record.upload(), reserved: None }
+            Self::Streaming { incoming, upload: record.begin_upload(), reserved: None }
         }
     }
 
     /// Keeps names that only the gateway writes out of its trailers: servers may take those for
     /// headers.
-    pub(super) fn reserve(&mut self, names: Reserved) {
+    pub(super) fn reserve(&mut self, names: impl FnOnce() -> Reserved) {
         match self {
-            Self::Streaming { reserved, .. } => *reserved = Some(names),
-            Self::Replayed(replay) => replay.reserve(names),
+            Self::Streaming { reserved, .. } => *reserved = Some(names()),
+            Self::Replayed(replay) => replay.reserve(names()),
             Self::Empty | Self::Full(_) => {}
         }
     }
@@ -150,7 +150,7 @@ impl Body for RequestBody {
                             reserved.strip(frame);
                         }
                         upload.bytes.set(upload.bytes.get() + data_length(frame));
-                        upload.last.set(clock::monotonic());
+                        upload.last.set(Moment::now());
                     }
                     Some(Err(_)) => upload.broken.set(true),
                     None => {}

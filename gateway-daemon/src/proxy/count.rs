@@ -17,7 +17,7 @@ use super::accept::Connection;
 use super::access_log::Line;
 use super::worker::Worker;
 use crate::authz::{DecidedBy, ShadowMatch};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::model::ext_authz::CheckOutcome;
 use crate::model::object::ObjectRef;
 use crate::model::reason::Reason;
@@ -28,12 +28,14 @@ use crate::snapshot::Snapshot;
 pub(super) struct RequestRecord {
     worker: Rc<Worker>,
     conn: Rc<Connection>,
-    started: Instant,
+    /// When the head was complete.
+    opened: Moment,
     path: PathSlot,
     /// The final word; none while the request is under way.
     verdict: Option<(RequestVerdict, Option<Reason>)>,
     status: Option<StatusCode>,
-    upload: Rc<Upload>,
+    /// None: no body is awaited.
+    upload: Option<Rc<Upload>>,
     response_bytes: u64,
     /// What only the access log needs; none where it is off.
     facts: Option<Box<Facts>>,
@@ -45,7 +47,7 @@ pub(super) struct Upload {
     /// Bytes so far.
     pub(super) bytes: Cell<u64>,
     /// When the last of them came; at first, when the head was complete.
-    pub(super) last: Cell<Instant>,
+    pub(super) last: Cell<Moment>,
     /// The client broke it off.
     pub(super) broken: Cell<bool>,
 }
@@ -53,6 +55,7 @@ pub(super) struct Upload {
 /// What only the access log needs.
 #[derive(Default)]
 pub(super) struct Facts {
+    started: Option<Instant>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// How the client reached us, where the request itself says more of it than the connection.
     pub(super) conn: Option<Rc<ConnMeta>>,
@@ -74,20 +77,17 @@ pub(super) struct Facts {
 impl RequestRecord {
     /// Opens the record of a request whose head is complete or refused.
     pub(super) fn open(worker: &Rc<Worker>, conn: &Rc<Connection>) -> Self {
-        conn.request_opened();
-        let started = clock::monotonic();
-        let upload =
-            Upload { bytes: Cell::new(0), last: Cell::new(started), broken: Cell::new(false) };
+        let facts = || Facts { started: Some(clock::monotonic()), ..Facts::default() };
         Self {
             worker: Rc::clone(worker),
             conn: Rc::clone(conn),
-            started,
+            opened: conn.request_opened(),
             path: PathSlot::NONE,
             verdict: None,
             status: None,
-            upload: Rc::new(upload),
+            upload: None,
             response_bytes: 0,
-            facts: worker.access_log().is_on().then(Box::default),
+            facts: worker.access_log().is_on().then(|| Box::new(facts())),
         }
     }
 
@@ -109,9 +109,22 @@ impl RequestRecord {
         }
     }
 
-    /// Where the request's body is watched.
-    pub(super) fn upload(&self) -> Rc<Upload> {
-        Rc::clone(&self.upload)
+    /// When the head was complete.
+    pub(super) fn opened(&self) -> Moment {
+        self.opened
+    }
+
+    /// Where the request's body is watched; none: there is none.
+    pub(super) fn upload(&self) -> Option<&Rc<Upload>> {
+        self.upload.as_ref()
+    }
+
+    /// Begins to watch the request's body.
+    pub(super) fn begin_upload(&mut self) -> Rc<Upload> {
+        let last = Cell::new(self.opened);
+        let upload = Rc::new(Upload { bytes: Cell::new(0), last, broken: Cell::new(false) });
+        self.upload = Some(Rc::clone(&upload));
+        upload
     }
 
     pub(super) fn add_response_bytes(&mut self, bytes: u64) {
@@ -144,7 +157,7 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         let (verdict, reason) =
             self.verdict.unwrap_or((RequestVerdict::Aborted, Some(Reason::ClientGone)));
-        let request_bytes = self.upload.bytes.get();
+        let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes.get());
         self.worker.counters().record(self.path, verdict, request_bytes, self.response_bytes);
         if let Some(reason) = reason {
             self.worker.counters().refused(reason.counter());
@@ -161,7 +174,7 @@ impl Drop for RequestRecord {
                 path_slot: self.path,
                 request_bytes,
                 response_bytes: self.response_bytes,
-                duration: clock::monotonic() - self.started,
+                duration: facts.started.map(|at| clock::monotonic() - at).unwrap_or_default(),
                 connection_requests: self.conn.requests(),
             });
         }

@@ -10,13 +10,13 @@ use http::{HeaderMap, Request, Response, Uri, Version};
 
 use super::accept::Connection;
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
-use super::count::{RequestRecord, Upload};
+use super::count::RequestRecord;
 use super::respond::Unanswered;
 use super::route::Routed;
 use super::upstream;
 use super::worker::Worker;
 use crate::authz::Permit;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::model::backend::UpstreamProtocol;
 use crate::model::reason::Reason;
 use crate::request::{ConnMeta, RequestView, UpstreamHead};
@@ -35,19 +35,19 @@ pub(super) async fn forward(
     mut body: RequestBody,
     mut record: RequestRecord,
 ) -> Result<Response<ResponseBody>, Unanswered> {
-    let Routed { view, place } = routed;
-    body.reserve(place.reserved());
+    let place = &routed.place;
+    body.reserve(|| place.reserved());
     let Some(rule) = place.rule() else { return Err(record.unanswered(Reason::NoRoute)) };
     let upstream = match upstream::choose(worker.pool(), &rule.backends) {
         Ok(upstream) => upstream,
         Err(reason) => return Err(record.unanswered(reason)),
     };
     record.note(|facts| facts.forwarded = Some(clock::monotonic()));
-    let head = upstream_head(permit, *view, meta, conn.source(), upstream.protocol);
+    let head = upstream_head(permit, *routed.view, meta, conn.source(), upstream.protocol);
     let request = upstream_request(head, upstream.protocol, body);
     let limits = worker.limits();
     let exchange = pin!(upstream::exchange(worker, upstream, request));
-    let answered = within(limits.upstream_timeout, &record.upload(), exchange).await;
+    let answered = within(limits.upstream_timeout, &record, exchange).await;
     let (response, endpoint) = match answered {
         Ok(answered) => answered,
         Err(reason) => return Err(record.unanswered(reason)),
@@ -85,16 +85,17 @@ pub(super) fn upstream_head(
 /// may need the whole request before it answers.
 async fn within<T>(
     timeout: Duration,
-    upload: &Upload,
+    record: &RequestRecord,
     // Pinned by the caller: passed by value it would stand in the task twice.
     mut exchange: Pin<&mut impl Future<Output = Result<T, Reason>>>,
 ) -> Result<T, Reason> {
+    let last_moved = || record.upload().map_or(record.opened(), |upload| upload.last.get());
     loop {
-        let moved = upload.last.get();
-        let deadline = tokio::time::Instant::from_std(moved + timeout);
-        match tokio::time::timeout_at(deadline, &mut exchange).await {
+        let moved = last_moved();
+        let left = (moved + timeout).after(Moment::now());
+        match tokio::time::timeout(left, &mut exchange).await {
             Ok(result) => return result,
-            Err(_) if upload.last.get() == moved => return Err(Reason::UpstreamTimeout),
+            Err(_) if last_moved() == moved => return Err(Reason::UpstreamTimeout),
             Err(_) => {}
         }
     }

@@ -323,7 +323,8 @@ pub(super) fn respond(
     asked: Asked,
 ) -> Response<ResponseBody> {
     let Unanswered { mut record, mut rejection } = unanswered;
-    if record.upload().broken.get() && rejection.reason.verdict() == RequestVerdict::UpstreamError {
+    let broken = record.upload().is_some_and(|upload| upload.broken.get());
+    if broken && rejection.reason.verdict() == RequestVerdict::UpstreamError {
         // It was the client that broke the exchange, with its framing or by going away.
         rejection = conn.framing_refusal().unwrap_or(Reason::ClientGone).into();
     }

@@ -58,7 +58,7 @@ impl Replay {
 
     /// As [`RequestBody::reserve`].
     pub(in crate::proxy) fn reserve(&mut self, names: Reserved) {
-        self.rest.reserve(names.clone());
+        self.rest.reserve(|| names.clone());
         self.reserved = Some(names);
     }
 
