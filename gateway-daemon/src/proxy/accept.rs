@@ -23,7 +23,7 @@ use crate::clock::Moment;
 use crate::counters::{ConnectionEnd, Flow, Place};
 use crate::model::listener::Protocol;
 use crate::model::reason::Reason;
-use crate::request::{ConnMeta, Scheme};
+use crate::request::{ConnMeta, LastAuthority, Scheme};
 use crate::settings::Limits;
 use crate::snapshot::Port;
 
@@ -156,6 +156,7 @@ pub(super) struct Connection {
     in_flight: Cell<u32>,
     requests: Cell<u64>,
     framing_refusal: Cell<Option<Reason>>,
+    last_authority: LastAuthority,
     _place: Place,
 }
 
@@ -171,6 +172,7 @@ impl Connection {
             in_flight: Cell::new(0),
             requests: Cell::new(0),
             framing_refusal: Cell::new(None),
+            last_authority: LastAuthority::default(),
             _place: place,
         }
     }
@@ -240,6 +242,11 @@ impl Connection {
     /// Whether the client began a head that is not complete.
     pub(super) fn head_under_way(&self) -> bool {
         self.in_head.get().is_some()
+    }
+
+    /// What the last request said whom it is for.
+    pub(super) fn last_authority(&self) -> &LastAuthority {
+        &self.last_authority
     }
 
     /// The framing of a request's body is broken.

@@ -193,13 +193,14 @@ pub(super) async fn drive<C: Future>(
 /// Makes the one normalised reading of a request.
 pub(super) fn read(
     worker: &Worker,
-    conn: &ConnMeta,
+    conn: &Connection,
+    meta: &ConnMeta,
     request: Request<Incoming>,
 ) -> Result<(Box<RequestView>, Incoming), Rejection> {
     let (parts, body) = request.into_parts();
     if parts.headers.len() > worker.limits().max_headers as usize {
         return Err(Rejection::from(Reason::HeadTooLarge));
     }
-    let view = RequestView::read(parts, conn)?;
+    let view = RequestView::read_after(parts, meta, conn.last_authority())?;
     Ok((Box::new(view), body))
 }

@@ -74,7 +74,7 @@ async fn decide(
 ) -> Result<(Permit, Routed, Rc<ConnMeta>, RequestBody), Rejection> {
     let meta = conn.meta();
     let snapshot = worker.snapshot();
-    let (view, incoming) = http::read(worker, &meta, request)?;
+    let (view, incoming) = http::read(worker, conn, &meta, request)?;
     let mut body = RequestBody::of(incoming, record);
     record.read(&view, &snapshot);
     let mut routed = route::route(snapshot, &meta, view, record)?;

@@ -22,7 +22,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+pub use self::authority::LastAuthority;
 
 use self::authority::Authority;
 use self::headers::HopByHop;
@@ -98,7 +100,7 @@ pub struct RequestView {
     /// Path and query as the client's normalised target has them, tokens included.
     target: PathAndQuery,
     /// The same without removed parameters, once something was removed.
-    stripped: Option<PathAndQuery>,
+    stripped: Option<Box<PathAndQuery>>,
     headers: HeaderMap,
     hop_by_hop: HopByHop,
 }
@@ -121,11 +123,21 @@ pub struct UpstreamHead {
 impl RequestView {
     /// Reads a request head: hop-by-hop clean-up, authority, path normalisation.
     pub fn read(head: http::request::Parts, conn: &ConnMeta) -> Result<Self, Reason> {
+        Self::read_after(head, conn, &LastAuthority::default())
+    }
+
+    /// The same for the next request of a connection.
+    pub fn read_after(
+        head: http::request::Parts,
+        conn: &ConnMeta,
+        last: &LastAuthority,
+    ) -> Result<Self, Reason> {
         let http::request::Parts { method, uri, version, mut headers, .. } = head;
         method::check(&method)?;
-        let target = read_target(&uri)?;
+        let http::uri::Parts { scheme, authority, path_and_query, .. } = uri.into_parts();
+        let target = read_target(scheme.as_ref(), path_and_query)?;
         let hop_by_hop = headers::clean(&mut headers)?;
-        let authority = Authority::take(&uri, version, &mut headers)?;
+        let authority = Authority::take(authority.as_ref(), version, &mut headers, last)?;
         let scheme = conn.scheme;
         Ok(Self { method, version, scheme, authority, target, stripped: None, headers, hop_by_hop })
     }
@@ -172,7 +184,7 @@ impl RequestView {
 
     /// Path and query as they go to the upstream.
     pub fn path_and_query(&self) -> &PathAndQuery {
-        self.stripped.as_ref().unwrap_or(&self.target)
+        self.stripped.as_deref().unwrap_or(&self.target)
     }
 
     /// Headers as they go to the upstream.
@@ -199,7 +211,7 @@ impl RequestView {
             return Ok(());
         };
         let left = query::without(query, name.as_bytes());
-        self.stripped = Some(join_target(self.path(), left.as_deref())?);
+        self.stripped = Some(Box::new(join_target(self.path(), left.as_deref())?));
         Ok(())
     }
 
@@ -208,7 +220,7 @@ impl RequestView {
         let added = format!("{}={}", query::encode(name), query::encode(value));
         let left = self.query().and_then(|query| query::without(query, name.as_bytes()));
         let query = left.map_or(added.clone(), |left| format!("{left}&{added}"));
-        self.stripped = Some(join_target(self.path(), Some(&query))?);
+        self.stripped = Some(Box::new(join_target(self.path(), Some(&query))?));
         Ok(())
     }
 
@@ -235,7 +247,7 @@ impl RequestView {
         headers::join(&mut self.headers, &COOKIE, b"; ");
         UpstreamHead {
             method: self.method,
-            target: self.stripped.unwrap_or(self.target),
+            target: self.stripped.map_or(self.target, |stripped| *stripped),
             headers: self.headers,
             te_trailers: self.hop_by_hop.te_trailers,
             upgrade: self.hop_by_hop.upgrade,
@@ -244,11 +256,14 @@ impl RequestView {
 }
 
 /// The normalised path and query of a target in origin-form or absolute-form.
-fn read_target(uri: &Uri) -> Result<PathAndQuery, Reason> {
-    if uri.scheme().is_some_and(|s| !matches!(s.as_str(), "http" | "https")) {
+fn read_target(
+    scheme: Option<&http::uri::Scheme>,
+    sent: Option<PathAndQuery>,
+) -> Result<PathAndQuery, Reason> {
+    if scheme.is_some_and(|s| !matches!(s.as_str(), "http" | "https")) {
         return Err(Reason::MalformedRequest);
     }
-    let sent = uri.path_and_query().ok_or(Reason::PathInvalid)?;
+    let sent = sent.ok_or(Reason::PathInvalid)?;
     let path = path::normalise(sent.path())?;
     if sent.query().is_some_and(|query| query.bytes().any(|b| b <= b' ' || b >= 0x7f)) {
         return Err(Reason::PathInvalid);
@@ -256,7 +271,7 @@ fn read_target(uri: &Uri) -> Result<PathAndQuery, Reason> {
     match path {
         // Also what a target without a path shows (`http://a.test#x`), and does not hold.
         Cow::Borrowed("/") if sent.query().is_none() => Ok(PathAndQuery::from_static("/")),
-        Cow::Borrowed(_) if sent.as_str().starts_with('/') => Ok(sent.clone()),
+        Cow::Borrowed(_) if sent.as_str().starts_with('/') => Ok(sent),
         path => join_target(&path, sent.query()),
     }
 }

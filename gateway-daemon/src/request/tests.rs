@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use http::{Request, Version};
+use http::{Request, Uri, Version};
 
 use super::*;
 
@@ -162,6 +162,29 @@ fn one_host_is_what_a_request_has() {
         if let Ok(view) = read {
             assert_eq!(view.headers()[http::header::HOST], view.authority());
         }
+    }
+}
+
+#[test]
+fn each_request_of_a_connection_has_its_own_host() {
+    let last = LastAuthority::default();
+    let read = |host: &str| {
+        let mut parts = Request::new(()).into_parts().0;
+        parts.headers.insert("host", host.parse().unwrap());
+        let view = RequestView::read_after(parts, &conn(), &last)?;
+        Ok::<_, Reason>((view.authority().to_owned(), view.host().to_owned()))
+    };
+    let is = |authority: &str, host: &str| Ok((authority.to_owned(), host.to_owned()));
+    for _ in 0..2 {
+        assert_eq!(read("A.test:80"), is("A.test:80", "a.test"));
+        assert_eq!(read("A.test:80"), is("A.test:80", "a.test"));
+        assert_eq!(read("a.test:80"), is("a.test:80", "a.test"));
+        assert_eq!(read("a.test"), is("a.test", "a.test"));
+        assert_eq!(read("a@test"), Err(Reason::HostInvalid));
+        assert_eq!(read("a@test"), Err(Reason::HostInvalid), "nor later");
+        assert_eq!(read("b.test"), is("b.test", "b.test"));
+        let long = "c".repeat(300);
+        assert_eq!(read(&long), is(&long, &long));
     }
 }
 
