@@ -22,7 +22,7 @@ use super::count::RequestRecord;
 use super::http1;
 use super::respond::{self, Rejection};
 use super::stream::{Socket, Stream, Watched};
-use super::worker::Worker;
+use super::worker::{Closed, Worker};
 use crate::clock::Moment;
 use crate::model::reason::Reason;
 use crate::request::{ConnMeta, RequestView};
@@ -108,7 +108,7 @@ async fn serve_h2(worker: &Rc<Worker>, io: Watched) {
         // Opened here and not in the future, which hyper may drop before it polls it once.
         let record = RequestRecord::open(worker, conn);
         let (worker, conn) = (Rc::clone(worker), Rc::clone(conn));
-        let request = request.map(Incoming::Http2);
+        let request = Box::new(request.map(Incoming::Http2));
         async move {
             let mut response = super::answer(&worker, &conn, request, record).await;
             respond::spell_out(&mut response);
@@ -125,7 +125,7 @@ async fn serve_h2(worker: &Rc<Worker>, io: Watched) {
             .serve_connection(TokioIo::new(io), service)
     );
     // GOAWAY first without and then with the last stream, so that none is lost (RFC 9113 6.8).
-    let drain = worker.leaving().wait();
+    let drain = worker.leaving();
     let end =
         drive(worker, conn, hyper.as_mut(), drain, http2::Connection::graceful_shutdown).await;
     match end {
@@ -154,18 +154,23 @@ pub(super) async fn drive<C: Future>(
     worker: &Worker,
     conn: &Connection,
     mut serving: Pin<&mut C>,
-    drain: impl Future<Output = ()>,
+    drain: &Closed,
     drain_begins: impl Fn(Pin<&mut C>),
 ) -> End<C::Output> {
     let limits = worker.limits();
     let mut wakes = conn.deadline(limits);
     let mut sleep = pin!(tokio::time::sleep(wakes.after(Moment::now())));
-    let mut drain = pin!(drain);
-    let mut draining = false;
+    let mut drain_wait = pin!(drain.wait());
+    let (mut waits, mut draining) = (false, false);
     poll_fn(|cx| {
-        if !draining && drain.as_mut().poll(cx).is_ready() {
-            draining = true;
-            drain_begins(serving.as_mut());
+        // Asked once, it wakes this task, whose waker stays the same; whether that is what woke it, the
+        // flag says.
+        if !waits || (drain.is_closed() && !draining) {
+            waits = true;
+            if drain_wait.as_mut().poll(cx).is_ready() {
+                draining = true;
+                drain_begins(serving.as_mut());
+            }
         }
         if let Poll::Ready(result) = serving.as_mut().poll(cx) {
             return Poll::Ready(End::Closed(result));
@@ -195,7 +200,7 @@ pub(super) fn read(
     worker: &Worker,
     conn: &Connection,
     meta: &ConnMeta,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Result<(Box<RequestView>, Incoming), Rejection> {
     let (parts, body) = request.into_parts();
     if parts.headers.len() > worker.limits().max_headers as usize {

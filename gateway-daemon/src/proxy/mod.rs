@@ -46,7 +46,7 @@ pub use self::worker::{ListenerKey, WorkerCommand, WorkerParts, run};
 async fn answer(
     worker: &Rc<Worker>,
     conn: &Rc<Connection>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     mut record: RequestRecord,
 ) -> Response<ResponseBody> {
     let asked = Asked::by(request.method(), request.headers());
@@ -68,7 +68,7 @@ async fn answer(
 async fn decide(
     worker: &Rc<Worker>,
     conn: &Connection,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     record: &mut RequestRecord,
     reply: &mut Reply,
 ) -> Result<(Permit, Routed, Rc<ConnMeta>, RequestBody), Rejection> {

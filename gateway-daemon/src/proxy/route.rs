@@ -3,7 +3,6 @@
 //! No route is not an answer yet: authentication and policy come first, so that a stranger learns
 //! 401 or 403 before 404, as with Envoy's terminal router filter.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,7 +29,6 @@ pub(super) struct Routed {
 /// Where a request belongs.
 pub(super) struct Place {
     snapshot: Arc<Snapshot>,
-    local: SocketAddr,
     /// Position among the port's listeners.
     listener: Option<usize>,
     gateway: GatewayIndex,
@@ -44,9 +42,8 @@ impl Place {
         conn: &ConnMeta,
         view: &RequestView,
     ) -> Result<Self, Reason> {
-        let local = conn.local;
         // The port was there when the connection was accepted; a reload may have taken it.
-        let port = snapshot.ports.find(local).ok_or(Reason::NoRoute)?;
+        let port = snapshot.ports.find(conn.local).ok_or(Reason::NoRoute)?;
         let position = port.position(view.host());
         let listener = position.map(|position| &port.listeners[position]);
         if let (Some(listener), Some(sni)) = (listener, &conn.sni)
@@ -58,12 +55,12 @@ impl Place {
         let gateway = listener.or(port.listeners.first()).ok_or(Reason::NoRoute)?.gateway;
         let matched = listener.and_then(|found| snapshot.routes.lookup(found.index, view));
         let rule = matched.map(|matched| matched.at);
-        Ok(Self { snapshot, local, listener: position, gateway, rule })
+        Ok(Self { snapshot, listener: position, gateway, rule })
     }
 
     /// The listener that the host belongs to.
-    pub(super) fn listener(&self) -> Option<&Arc<str>> {
-        let port = self.snapshot.ports.find(self.local)?;
+    pub(super) fn listener(&self, conn: &ConnMeta) -> Option<&Arc<str>> {
+        let port = self.snapshot.ports.find(conn.local)?;
         self.listener.map(|position| &port.listeners[position].label)
     }
 
@@ -128,7 +125,7 @@ pub(super) fn route(
 ) -> Result<Routed, Rejection> {
     let place = Place::find(snapshot, conn, &view)?;
     record.note(|facts| {
-        facts.listener = place.listener().cloned();
+        facts.listener = place.listener(conn).cloned();
         facts.route = place.route().map(|(route, rule)| (route.clone(), rule));
     });
     Ok(Routed { view, place })

@@ -143,7 +143,7 @@ impl Walk {
         let place = Place::find(Arc::clone(snapshot), conn, &view)?;
         let pattern = snapshot.paths.name(snapshot.paths.slot(view.path()));
         self.place = Some(Placed {
-            listener: place.listener().cloned(),
+            listener: place.listener(conn).cloned(),
             gateway: place.gateway().object.clone(),
             route: place.route().map(|(route, rule)| (route.clone(), rule)),
             path_pattern: pattern.map(str::to_owned),

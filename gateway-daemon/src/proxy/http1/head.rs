@@ -64,14 +64,19 @@ impl Scan {
 
 /// A request's head.
 #[derive(Debug)]
-pub(super) struct RequestHead {
-    /// Method, target, version and fields.
-    pub(super) request: Request<()>,
-    /// How its body is framed.
-    pub(super) length: Length,
+pub(super) struct RequestHead<B> {
+    /// Method, target, version and fields, and the body. In a box: it is long, and handed on.
+    pub(super) request: Box<Request<B>>,
     /// What the server side has to remember while it answers.
     pub(super) asked: Asked,
-    /// The client waits for 100 before it sends the body (RFC 9110 10.1.1).
+}
+
+/// What a request's head says of its body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Announced {
+    /// How it is framed.
+    pub(super) length: Length,
+    /// The client waits for 100 before it sends it (RFC 9110 10.1.1).
     pub(super) expects_continue: bool,
 }
 
@@ -89,8 +94,12 @@ pub(super) struct Asked {
     pub(super) trailers: bool,
 }
 
-/// Reads a request's head, which ends with its empty line.
-pub(super) fn request(head: &Bytes, max_headers: usize) -> Result<RequestHead, Reason> {
+/// Reads a request's head, which ends with its empty line; `begin` makes the body.
+pub(super) fn request<B>(
+    head: &Bytes,
+    max_headers: usize,
+    begin: impl FnOnce(Announced) -> B,
+) -> Result<RequestHead<B>, Reason> {
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
     let mut more = Vec::new();
     let fields = room(max_headers, &mut usual, &mut more);
@@ -116,12 +125,12 @@ pub(super) fn request(head: &Bytes, max_headers: usize) -> Result<RequestHead, R
         trailers: said.te_trailers,
     };
     let expects_continue = said.expects_continue && !http10;
-    let mut request = Request::new(());
+    let mut request = Box::new(Request::new(begin(Announced { length, expects_continue })));
     *request.method_mut() = method;
     *request.uri_mut() = target;
     *request.version_mut() = if http10 { Version::HTTP_10 } else { Version::HTTP_11 };
     *request.headers_mut() = headers;
-    Ok(RequestHead { request, length, asked, expects_continue })
+    Ok(RequestHead { request, asked })
 }
 
 /// A response's head.

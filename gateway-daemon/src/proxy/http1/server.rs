@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::decode::{Broken, Decoded, Decoder, Length};
 use super::encode::{self, Framing, Gather};
-use super::head::{self, Asked, RequestHead, Scan};
+use super::head::{self, Announced, Asked, RequestHead, Scan};
 use super::{FIRST_READ, ReadSize, after_others};
 use crate::model::reason::Reason;
 use crate::proxy::accept::Connection;
@@ -48,7 +48,7 @@ pub(in crate::proxy) async fn serve(
     let io = Rc::new(Io::new(worker, conn, stream, first));
     let end = {
         let requests = pin!(requests(worker, conn, &io));
-        drive(worker, conn, requests, worker.draining().wait(), |_| {}).await
+        drive(worker, conn, requests, worker.draining(), |_| {}).await
     };
     let close = match end {
         End::Closed(close) => close,
@@ -95,14 +95,14 @@ async fn requests(worker: &Rc<Worker>, conn: &Rc<Connection>, io: &Rc<Io>) -> Cl
             Ok(None) => return Close::Clean,
             Err(reason) => return refuse(worker, conn, io, reason).await,
         };
-        let RequestHead { request, length, asked, expects_continue } =
-            match head::request(&head, worker.limits().max_headers as usize) {
+        let most = worker.limits().max_headers as usize;
+        let RequestHead { request, asked } =
+            match head::request(&head, most, |announced| io.begin(announced)) {
                 Ok(head) => head,
                 Err(reason) => return refuse(worker, conn, io, reason).await,
             };
         drop(head);
         let record = RequestRecord::open(worker, conn);
-        let request = request.map(|()| io.begin(length, expects_continue));
         let response = {
             // Boxed, for a connection between requests to be small; the same few blocks serve all.
             let mut answer = Box::pin(crate::proxy::answer(worker, conn, request, record));
@@ -315,7 +315,8 @@ impl Io {
     }
 
     /// Begins the body of a request.
-    fn begin(self: &Rc<Self>, length: Length, expects_continue: bool) -> Incoming {
+    fn begin(self: &Rc<Self>, announced: Announced) -> Incoming {
+        let Announced { length, expects_continue } = announced;
         let number = self.request.get() + 1;
         self.request.set(number);
         self.continue_left.set(expects_continue.then_some(CONTINUE.len()));
@@ -359,7 +360,7 @@ impl Io {
             if scan.is_fresh() {
                 head::skip_empty_lines(&mut input);
             }
-            let end = scan.end(&input)?;
+            let end = if input.is_empty() { None } else { scan.end(&input)? };
             if end.unwrap_or(input.len()) > most {
                 return Poll::Ready(Err(Reason::HeadTooLarge));
             }
@@ -449,7 +450,11 @@ impl Io {
 
     /// Reads what is here of a body that nobody wants, up to a bound.
     fn discard(&self) {
-        let (mut body, mut input) = (self.body.borrow_mut(), self.input.borrow_mut());
+        let mut body = self.body.borrow_mut();
+        if body.is_done() {
+            return;
+        }
+        let mut input = self.input.borrow_mut();
         if body.left().is_some_and(|left| left > DISCARDED) || self.continue_left.get().is_some() {
             return;
         }

@@ -5,7 +5,7 @@ use http::{Method, StatusCode, Version};
 
 use super::decode::{Broken, Decoded, Decoder, Length};
 use super::encode::{self, Framing, Gather};
-use super::head::{self, Scan};
+use super::head::{self, Announced, RequestHead, Scan};
 use crate::model::reason::Reason;
 
 /// Reads every request of `stream`, fed in pieces of `size`: target and body of each, and what ended
@@ -30,7 +30,7 @@ fn read(stream: &[u8], size: usize) -> (Vec<(String, Vec<u8>)>, Option<Reason>) 
                 continue;
             }
             let found = match scan.end(&input) {
-                Ok(Some(end)) => head::request(&input.split_to(end).freeze(), 100),
+                Ok(Some(end)) => request(&input.split_to(end).freeze(), 100),
                 Ok(None) => break,
                 Err(reason) => Err(reason),
             };
@@ -40,10 +40,15 @@ fn read(stream: &[u8], size: usize) -> (Vec<(String, Vec<u8>)>, Option<Reason>) 
             };
             scan = Scan::default();
             requests.push((head.request.uri().to_string(), Vec::new()));
-            body = Some(Decoder::new(head.length));
+            body = Some(Decoder::new(head.request.body().length));
         }
     }
     (requests, None)
+}
+
+/// A request's head, with what it says of the body in place of one.
+fn request(head: &Bytes, max_headers: usize) -> Result<RequestHead<Announced>, Reason> {
+    head::request(head, max_headers, |announced| announced)
 }
 
 /// Name, stream, and target and body of each request in it.
@@ -178,7 +183,7 @@ fn too_many_fields_are_too_large_a_head() {
     let stream = format!("GET / HTTP/1.1\r\n{}\r\n", fields.concat());
     assert_eq!(read(stream.as_bytes(), stream.len()).1, Some(Reason::HeadTooLarge));
     let head = Bytes::from(stream);
-    assert_eq!(head::request(&head, 1000).unwrap().request.headers().len(), 101);
+    assert_eq!(request(&head, 1000).unwrap().request.headers().len(), 101);
 }
 
 #[test]
@@ -193,7 +198,7 @@ fn connections_live_as_the_head_says() {
         ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false),
     ];
     for (text, wanted) in rows {
-        let head = head::request(&Bytes::from(text), 100).unwrap();
+        let head = request(&Bytes::from(text), 100).unwrap();
         assert_eq!(head.asked.keep_alive, wanted, "{text:?}");
         let http10 = text.contains("HTTP/1.0");
         assert_eq!(head.request.version() == Version::HTTP_10, http10, "{text:?}");
@@ -203,11 +208,11 @@ fn connections_live_as_the_head_says() {
 #[test]
 fn expectations_and_trailers_are_noted() {
     let text = "POST / HTTP/1.1\r\nExpect: 100-Continue\r\nTE: gzip, trailers;q=1\r\n\r\n";
-    let head = head::request(&Bytes::from(text), 100).unwrap();
-    assert!(head.expects_continue && head.asked.trailers && !head.asked.head);
+    let head = request(&Bytes::from(text), 100).unwrap();
+    assert!(head.request.body().expects_continue && head.asked.trailers && !head.asked.head);
     let text = "HEAD / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n";
-    let head = head::request(&Bytes::from(text), 100).unwrap();
-    assert!(!head.expects_continue && !head.asked.trailers && head.asked.head);
+    let head = request(&Bytes::from(text), 100).unwrap();
+    assert!(!head.request.body().expects_continue && !head.asked.trailers && head.asked.head);
 }
 
 #[test]
