@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 
 use super::attribute::Facts;
 use super::rule::{Anchor, Rule};
+use crate::model::lookup::Lookup;
 use crate::model::path::CountedPath;
 use crate::model::policy::{self as model, Operation, Pattern};
 use crate::model::trie::Trie;
@@ -26,7 +27,7 @@ pub(super) struct RuleIndex {
 /// Clauses by pattern, each list in the order of rules.
 #[derive(Default)]
 struct PatternIndex {
-    exact: HashMap<Box<[u8]>, Vec<Clause>>,
+    exact: Lookup<Box<[u8]>, Vec<Clause>>,
     prefix: Trie<Vec<Clause>>,
     suffix: Trie<Vec<Clause>>,
 }

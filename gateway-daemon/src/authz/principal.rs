@@ -1,18 +1,18 @@
 //! Request principals: `issuer/subject` patterns against a verified identity, with Istio's way of
 //! cutting them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::pattern::is_filled;
 use crate::model::identity::Identity;
+use crate::model::lookup::Lookup;
 use crate::model::policy::Constraint;
 
 /// Request principals of which one has to match.
 #[derive(Default)]
 struct PrincipalSet {
     /// Issuers by subject, both exact.
-    exact: HashMap<Box<str>, Vec<Box<str>>>,
+    exact: Lookup<Box<str>, Vec<Box<str>>>,
     others: Vec<(Part, Part)>,
 }
 

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod jwt;
 pub mod keys;
 pub mod listener;
+pub mod lookup;
 pub mod object;
 pub mod path;
 pub mod policy;

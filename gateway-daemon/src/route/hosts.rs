@@ -1,21 +1,21 @@
 //! Hostnames to values, the most specific one first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::listener::Hostname;
+use crate::model::lookup::Lookup;
 
 /// A value per hostname.
 pub(super) struct HostMap<T> {
-    exact: HashMap<Arc<str>, T>,
+    exact: Lookup<Arc<str>, T>,
     /// By suffix, the dot in front included.
-    wildcard: HashMap<Arc<str>, T>,
+    wildcard: Lookup<Arc<str>, T>,
     any: Option<T>,
 }
 
 impl<T> Default for HostMap<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: None }
+        Self { exact: Lookup::default(), wildcard: Lookup::default(), any: None }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Counted paths: which slot a request counts under.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use gateway_common::path::PathSlot;
 
+use crate::model::lookup::Lookup;
 use crate::model::path::CountedPath;
 use crate::model::template::Template;
 use crate::model::trie::Trie;
@@ -16,10 +16,10 @@ use crate::model::trie::Trie;
 /// template, whole elements or text; else the longest ending.
 #[derive(Default)]
 pub struct PathIndex {
-    exact: HashMap<Arc<str>, PathSlot>,
+    exact: Lookup<Arc<str>, PathSlot>,
     prefix: Trie<Beginnings>,
     suffix: Trie<PathSlot>,
-    names: HashMap<PathSlot, Arc<str>>,
+    names: Lookup<PathSlot, Arc<str>>,
 }
 
 /// Patterns that share a literal beginning, in order of preference.

@@ -11,13 +11,12 @@ mod paths;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 pub use self::index::PathIndex;
 
 use self::hosts::HostMap;
 use self::paths::PathMap;
 use crate::model::listener::ListenerIndex;
+use crate::model::lookup::Lookup;
 use crate::model::object::ObjectRef;
 use crate::model::route::{Route, RouteRule};
 use crate::request::RequestView;
@@ -25,7 +24,7 @@ use crate::request::RequestView;
 /// All routes of a snapshot, compiled.
 pub struct Table {
     routes: Vec<Route>,
-    listeners: HashMap<ListenerIndex, HostMap<PathMap<RuleAt>>>,
+    listeners: Lookup<ListenerIndex, HostMap<PathMap<RuleAt>>>,
 }
 
 /// Where a rule stands within its table: position of its route, and of the rule in it.
@@ -51,7 +50,7 @@ impl Table {
     pub fn compile(mut routes: Vec<Route>) -> Self {
         // Of equal matches the first one entered stays: the oldest, then by name.
         routes.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
-        let mut listeners: HashMap<_, HostMap<PathMap<RuleAt>>> = HashMap::new();
+        let mut listeners: Lookup<_, HostMap<PathMap<RuleAt>>> = Lookup::default();
         for (at, route) in routes.iter().enumerate() {
             for listener in &route.listeners {
                 let hosts = listeners.entry(*listener).or_default();

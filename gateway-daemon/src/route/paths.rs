@@ -1,20 +1,20 @@
 //! Path matches of one hostname to values.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::model::lookup::Lookup;
 use crate::model::route::PathMatch;
 use crate::model::trie::Trie;
 
 /// A value per path match; of equal matches the first one added stays.
 pub(super) struct PathMap<T> {
-    exact: HashMap<Arc<str>, T>,
+    exact: Lookup<Arc<str>, T>,
     prefix: Trie<T>,
 }
 
 impl<T> Default for PathMap<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), prefix: Trie::default() }
+        Self { exact: Lookup::default(), prefix: Trie::default() }
     }
 }
 

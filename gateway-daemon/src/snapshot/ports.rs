@@ -1,11 +1,11 @@
 //! Ports by where a connection arrived.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::PortListener;
 use crate::model::listener::Protocol;
+use crate::model::lookup::Lookup;
 use crate::model::port_range::PortRange;
 
 /// A port, or a range of them, with its listeners, all of one protocol.
@@ -39,12 +39,12 @@ impl Port {
 
 /// Every port, by number and address.
 #[derive(Clone, Default)]
-pub struct Ports(HashMap<u16, Vec<Arc<Port>>>);
+pub struct Ports(Lookup<u16, Vec<Arc<Port>>>);
 
 impl Ports {
     /// Of one number, those with addresses of their own come before the one for every address.
     pub fn new(ports: impl IntoIterator<Item = Arc<Port>>) -> Self {
-        let mut all: HashMap<u16, Vec<Arc<Port>>> = HashMap::new();
+        let mut all: Lookup<u16, Vec<Arc<Port>>> = Lookup::default();
         for port in ports {
             for number in port.numbers.iter() {
                 all.entry(number).or_default().push(Arc::clone(&port));
