@@ -116,10 +116,18 @@ pub(crate) fn run(options: &Options, programs: Programs, folder: &Path) -> Resul
     let mut profiles = Vec::new();
     for scenario in run::chosen(options)? {
         let Kind::Turns(traffic) = scenario.kind else { continue };
+        if traffic.status != 200 {
+            // Requests are counted at the upstream, where these never arrive.
+            eprintln!("{}: left out, because no request is passed on", scenario.id);
+            continue;
+        }
         eprintln!("{}: {}", scenario.id, scenario.what);
         profiles.push(profile(&field, &scenario, traffic)?);
     }
-    ensure!(!profiles.is_empty(), "none of these scenarios is about requests of one kind");
+    ensure!(
+        !profiles.is_empty(),
+        "none of these scenarios is about requests of one kind that are passed on"
+    );
     println!("\nCPU microseconds per request\n{}", aligned(&rows(&profiles)));
     if options.document {
         document::write_profiles(Path::new(run::DOCUMENTS), &markdown(&profiles))?;
