@@ -6,7 +6,7 @@ use crate::path::PathSlot;
 /// An odd constant with well-spread bits (the 64-bit golden ratio).
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A hash of a few words: every bit of it depends on every bit of them.
+/// A hash of a few words. Its upper bits are spread best.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a call would cost the kernel half more than this does")]
 pub const fn mix<const N: usize>(seed: u64, words: [u64; N]) -> u64 {
@@ -76,7 +76,7 @@ impl FlowPath {
 /// An address as two words.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "as above")]
-const fn halves(address: [u8; 16]) -> [u64; 2] {
+pub const fn halves(address: [u8; 16]) -> [u64; 2] {
     let bits = u128::from_ne_bytes(address);
     #[expect(clippy::cast_possible_truncation, reason = "the other half stands beside it")]
     let lower = bits as u64;

@@ -1,6 +1,6 @@
 //! Which worker takes a connection.
 
-use gateway_common::flow::mix;
+use gateway_common::flow::{halves, mix};
 
 use crate::parse::{Headers, Segment};
 
@@ -8,20 +8,12 @@ use crate::parse::{Headers, Segment};
 /// foreseen without the seed.
 #[inline(always)]
 pub fn worker(segment: &Segment, workers: u32, seed: u64) -> u32 {
-    let (a, b) = halves(segment.source);
+    let [a, b] = halves(segment.source);
     let Headers { source_port, destination_port, .. } = segment.headers;
     let ports = u64::from(source_port) << 16 | u64::from(destination_port);
     let hash = mix(seed, [a, b, ports]);
     // The upper half, scaled down: no division, and every worker equally likely.
     (((hash >> 32) * u64::from(workers)) >> 32) as u32
-}
-
-#[inline(always)]
-fn halves(address: [u8; 16]) -> (u64, u64) {
-    let bits = u128::from_ne_bytes(address);
-    #[expect(clippy::cast_possible_truncation, reason = "the other half stands beside it")]
-    let lower = bits as u64;
-    ((bits >> 64) as u64, lower)
 }
 
 #[cfg(test)]
