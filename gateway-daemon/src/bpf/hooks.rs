@@ -1,9 +1,7 @@
 //! One program onto one hook of one interface: a new link, or the place of one that an earlier
 //! daemon left.
 
-use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
@@ -97,11 +95,7 @@ impl Loaded {
             XdpPlace::Generic => mode == XdpMode::Generic,
         };
         if !wanted {
-            drop(link);
-            return Ok(remove(pin).map(|()| {
-                await_no_xdp(index);
-                None
-            }));
+            return Ok(remove(pin).map(|()| None));
         }
         let program = match self.programs.xdp() {
             Ok(program) => program,
@@ -226,19 +220,6 @@ fn mode(index: u32) -> XdpMode {
     if found.is_some_and(|xdp| xdp.native) { XdpMode::Native } else { XdpMode::Generic }
 }
 
-/// The kernel detaches a link that nobody holds any more a moment later, on a thread of its own.
-fn await_no_xdp(index: u32) {
-    const LOOKS: u32 = 200;
-    const PAUSE: Duration = Duration::from_millis(5);
-    for _ in 0..LOOKS {
-        let links = link::links().unwrap_or_default();
-        if links.iter().all(|link| link.index != index || link.xdp.is_none()) {
-            return;
-        }
-        std::thread::sleep(PAUSE);
-    }
-}
-
 /// The complaint about somebody else's XDP program, which it names if it can.
 fn taken(interface: &str) -> BpfError {
     let links = link::links().unwrap_or_default();
@@ -265,9 +246,9 @@ where
     FdLink::try_from(link?).map_err(not_a_link)
 }
 
-/// Removes a pin.
+/// Detaches a link and removes its pin.
 pub(super) fn remove(pin: &Path) -> Result<(), BpfError> {
-    fs::remove_file(pin).map_err(|source| BpfError::PinDirectory {
+    links::remove(pin).map_err(|source| BpfError::PinDirectory {
         action: "remove",
         path: pin.to_owned(),
         source,

@@ -82,6 +82,20 @@ pub(super) fn programs(directory: &Path) -> Vec<u32> {
     links.filter_map(|link| Some(link.info().ok()?.program_id())).collect()
 }
 
+/// Detaches the link that is pinned here, and removes the pin. A link whose pin is removed only is
+/// detached too, but later: when nobody has it open any more, on a thread of the kernel's own.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let detached = match bpf::pinned(path) {
+        Ok(Some(link)) => bpf::detach(link.as_fd()),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = detached {
+        tracing::debug!(path = %path.display(), %error, "a link detaches with its pin, a moment later");
+    }
+    fs::remove_file(path)
+}
+
 /// Whether a link's interface is gone.
 pub(super) fn is_dead(error: &(dyn std::error::Error + 'static)) -> bool {
     errno(error) == Some(libc::ENOLINK)
@@ -153,7 +167,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.detach
-            && let Err(error) = fs::remove_file(&self.path)
+            && let Err(error) = remove(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a pinned link");

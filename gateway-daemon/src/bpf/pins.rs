@@ -482,9 +482,11 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, BpfError> {
         path: directory.to_owned(),
         source,
     })?;
-    let maps = names().chain([MIGRATING, PASSING]).map(|name| pins.path().join(name));
-    for path in links.into_iter().chain(maps) {
-        match fs::remove_file(&path) {
+    let links = links.into_iter().map(|path| (links::remove(&path), path));
+    let others = names().chain([MIGRATING, PASSING]).map(|name| pins.path().join(name));
+    let others = others.map(|path| (fs::remove_file(&path), path));
+    for (result, path) in links.chain(others) {
+        match result {
             Ok(()) => removed.push(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(BpfError::PinDirectory { action: "remove", path, source }),

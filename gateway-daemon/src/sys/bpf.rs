@@ -15,6 +15,7 @@ const OBJ_GET: libc::c_long = 7;
 const BTF_LOAD: libc::c_long = 18;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
+const LINK_DETACH: libc::c_long = 34;
 
 /// `BPF_SK_LOOKUP`.
 const SK_LOOKUP: u32 = 36;
@@ -127,6 +128,12 @@ struct Replace {
     old_program: u32,
 }
 
+/// `union bpf_attr` of `BPF_LINK_DETACH`.
+#[repr(C)]
+struct Detach {
+    link: u32,
+}
+
 /// Takes types (BTF) into the kernel.
 pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     let attributes =
@@ -197,6 +204,12 @@ pub fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> 
         Replace { link: number(link), program: number(program), flags: 0, old_program: 0 };
     // SAFETY: the attributes are numbers.
     unsafe { bpf(LINK_UPDATE, &attributes) }.map(|_| ())
+}
+
+/// Detaches a link, whoever else has it open. It has happened when this answers.
+pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the attributes are a number.
+    unsafe { bpf(LINK_DETACH, &Detach { link: number(link) }) }.map(|_| ())
 }
 
 /// Pins a program or a link in the BPF file system.
