@@ -114,6 +114,7 @@ fn run(settings: &Settings) -> Result<()> {
         follow(control, ports, &received, succession, tell)
     })?;
     drop(starting);
+    step_back();
     wait(admin, observed, &readiness, (&triggers, relieved), &writer, settings)?;
 
     let (ports, successor) = join(control_thread, "control")?;
@@ -194,13 +195,13 @@ fn start_workers(
 type Successor = (Succession, Heir);
 
 /// Lets workers go first where they want the same CPU as the calling thread: a reload of thousands of
-/// objects takes a second of it, and need not take it at once.
+/// objects, or metrics of as many paths, need not have it at once.
 fn step_back() {
     /// Against a worker's 1024 this weighs 335.
     const NICE: i32 = 5;
     let thread = Some(rustix::thread::gettid());
     if let Err(error) = rustix::process::setpriority_process(thread, NICE) {
-        warn!(%error, "reloads take as much CPU time as requests do");
+        warn!(%error, "reloads and observers take as much CPU time as requests do");
     }
 }
 

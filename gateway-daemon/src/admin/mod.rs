@@ -1,8 +1,8 @@
 //! Read-only observers on a loopback address: `/metrics`, `/healthz`, `/readyz`, `/stats`,
 //! `/bans`.
 //!
-//! Runs on the control runtime, never on a worker. Must not write anything, nor show keys, tokens
-//! or claims.
+//! Runs on the main thread, never on a worker, which goes first where both want the same CPU. Must not write
+//! anything, nor show keys, tokens or claims.
 
 mod bans;
 mod interfaces;
@@ -32,6 +32,7 @@ use crate::counters::{Gauge, Regions, Totals};
 use crate::lifecycle::Readiness;
 use crate::model::topology::ProxyFaults;
 use crate::snapshot::{ReloadStatus, SnapshotWriter};
+use crate::sys::pace::in_turns;
 
 pub use self::interfaces::Interfaces;
 
@@ -104,11 +105,14 @@ fn answer(observed: &Observed, method: &Method, path: &str) -> Response<Full<Byt
     match path {
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => ready(observed),
-        "/metrics" => respond(StatusCode::OK, METRICS, metrics::render(observed)),
+        "/metrics" => respond(StatusCode::OK, METRICS, in_turns(|| metrics::render(observed))),
         "/bans" => respond(StatusCode::OK, JSON, bans::json_text(observed.bans.as_deref())),
         "/stats" => {
-            let totals = Totals::read(&observed.regions);
-            respond(StatusCode::OK, JSON, stats::json_text(&totals, &observed.interfaces.get()))
+            let stats = in_turns(|| {
+                let totals = Totals::read(&observed.regions);
+                stats::json_text(&totals, &observed.interfaces.get())
+            });
+            respond(StatusCode::OK, JSON, stats)
         }
         _ => {
             let paths = "/metrics\n/healthz\n/readyz\n/stats\n/bans\n".to_owned();

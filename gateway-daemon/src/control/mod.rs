@@ -39,6 +39,7 @@ use crate::clock;
 use crate::model::topology::Proxies;
 use crate::snapshot::{ReloadStatus, Snapshot, SnapshotWriter};
 use crate::sys::memory;
+use crate::sys::pace::in_turns;
 use certs::TlsBuilder;
 use jwks::{KeyPlan, Keys};
 use publish::Compiled;
@@ -276,10 +277,12 @@ impl Control {
 
     /// Frees the snapshots that nobody else has any more, and gives their memory back.
     fn free_replaced(&mut self) {
-        let before = self.replaced.len();
-        self.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        if self.replaced.len() < before {
-            memory::give_back();
+        let is_shared = |snapshot: &Arc<Snapshot>| Arc::strong_count(snapshot) > 1;
+        if !self.replaced.iter().all(is_shared) {
+            in_turns(|| {
+                self.replaced.retain(is_shared);
+                memory::give_back();
+            });
         }
     }
 
@@ -324,6 +327,28 @@ impl Control {
     }
 
     fn try_reload(&mut self, ports: &mut dyn Ports) -> Result<u64, Vec<String>> {
+        let (compiled, plan) = in_turns(|| self.recompile())?;
+        let last = self.writer.current();
+        let (old, new) = (publish::listen_addresses(&last.ports), compiled.listen_addresses());
+        let opened: Vec<_> = new.difference(&old).copied().collect();
+        let closed: Vec<_> = old.difference(&new).copied().collect();
+        if !opened.is_empty() {
+            ports.open(&opened).map_err(|error| vec![error])?;
+        }
+        let generation = last.generation + 1;
+        let next = in_turns(|| compiled.snapshot(generation, &mut self.slots));
+        let tallies = next.shadow_tallies();
+        self.replaced.push(self.writer.publish(next));
+        self.shadow.follow(tallies);
+        self.keys.adopt(plan);
+        if !closed.is_empty() {
+            ports.close(&closed);
+        }
+        Ok(generation)
+    }
+
+    /// Reads and compiles again.
+    fn recompile(&mut self) -> Result<(Compiled, KeyPlan), Vec<String>> {
         // Before reading: what changes meanwhile is seen by the next look.
         self.fingerprint = source::fingerprint(&self.settings.paths);
         let (mut model, report) = load(&self.settings);
@@ -336,23 +361,7 @@ impl Control {
         let compiled = publish::compile(model, &self.tls, &plan, &proxies)
             .map_err(|error| vec![format!("TLS cannot be set up: {error}")])?;
         log(&report, &compiled.warnings);
-        let last = self.writer.current();
-        let (old, new) = (publish::listen_addresses(&last.ports), compiled.listen_addresses());
-        let opened: Vec<_> = new.difference(&old).copied().collect();
-        let closed: Vec<_> = old.difference(&new).copied().collect();
-        if !opened.is_empty() {
-            ports.open(&opened).map_err(|error| vec![error])?;
-        }
-        let generation = last.generation + 1;
-        let next = compiled.snapshot(generation, &mut self.slots);
-        let tallies = next.shadow_tallies();
-        self.replaced.push(self.writer.publish(next));
-        self.shadow.follow(tallies);
-        self.keys.adopt(plan);
-        if !closed.is_empty() {
-            ports.close(&closed);
-        }
-        Ok(generation)
+        Ok((compiled, plan))
     }
 }
 

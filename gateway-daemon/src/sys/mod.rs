@@ -13,5 +13,6 @@ pub mod memory;
 pub mod mmap;
 pub mod mount;
 mod netlink;
+pub mod pace;
 pub mod route;
 pub mod socket;

@@ -82,7 +82,18 @@ const EDGES: &[(&str, &[&str])] = &[
     // The control path.
     (
         "control",
-        &["authn", "authz", "clock", "manifest", "model", "route", "snapshot", "sys::memory"],
+        &[
+            "authn",
+            "authz",
+            "clock",
+            "manifest",
+            "model",
+            "route",
+            "snapshot",
+            "sys::memory",
+            // A reload takes long, and its thread may share a worker's CPU.
+            "sys::pace",
+        ],
     ),
     ("manifest", &[]),
     // The kernel edge, the counters, and who shows them.
@@ -102,6 +113,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "lifecycle",
             "model",
             "snapshot",
+            // So does writing out metrics of thousands of paths.
+            "sys::pace",
         ],
     ),
 ];
