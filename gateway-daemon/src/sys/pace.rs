@@ -2,6 +2,7 @@
 //! `docs/decisions/0105-what-takes-long-takes-turns.md`.
 #![expect(unsafe_code, reason = "a timer that interrupts one thread, and a signal handler")]
 
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
@@ -13,15 +14,15 @@ use nix::errno::Errno;
 
 /// How long a thread works before it rests, at most.
 const TURN: Duration = Duration::from_micros(500);
-/// How long it rests: the least that makes the kernel choose anew.
-const REST: Duration = Duration::from_micros(50);
+/// How long it rests: what others have the CPU for in between, at least.
+const REST: Duration = Duration::from_millis(1);
 /// Go preempts its goroutines by this one too: it is ignored by default, and nothing else here
 /// asks the kernel for it.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
-/// Does what takes long, and rests for a moment after every half of a millisecond, so that a worker on the
-/// same CPU does not wait for its end. System calls are begun again, as with `SA_RESTART`; what may
-/// not be interrupted (`EINTR`) is none of it.
+/// Does what takes long, and rests for a millisecond after every half of one, so that a worker on the
+/// same CPU does not wait for its end. What takes less is not interrupted. System calls are begun
+/// again, as with `SA_RESTART`; what may not be interrupted (`EINTR`) is none of it.
 pub fn in_turns<T>(work: impl FnOnce() -> T) -> T {
     let pace = Pace::begin();
     if let Err(error) = &pace {
@@ -30,9 +31,13 @@ pub fn in_turns<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+thread_local! {
+    /// The timer of the thread's work, while there is some.
+    static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
+}
+
 /// While it lives, the calling thread rests now and then.
 struct Pace {
-    timer: libc::timer_t,
     /// It is the thread's that made it.
     _thread: PhantomData<*const ()>,
 }
@@ -51,21 +56,29 @@ impl Pace {
             libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr())
         })?;
         // SAFETY: the call has succeeded.
-        let pace = Self { timer: unsafe { timer.assume_init() }, _thread: PhantomData };
-        let interval = libc::itimerspec { it_interval: spec(TURN), it_value: spec(TURN) };
-        // SAFETY: the timer is ours, and the times are read only.
-        checked(unsafe {
-            libc::timer_settime(pace.timer, 0, &raw const interval, ptr::null_mut())
-        })?;
+        let timer = unsafe { timer.assume_init() };
+        TIMER.set(Some(timer));
+        let pace = Self { _thread: PhantomData };
+        arm(timer)?;
         Ok(pace)
     }
 }
 
 impl Drop for Pace {
     fn drop(&mut self) {
-        // SAFETY: the timer is ours, and is not used again.
-        unsafe { libc::timer_delete(self.timer) };
+        // A signal that is under way finds none.
+        if let Some(timer) = TIMER.take() {
+            // SAFETY: the timer is ours, and nobody knows it any more.
+            unsafe { libc::timer_delete(timer) };
+        }
     }
+}
+
+/// Lets the next turn begin. Not at fixed intervals: whoever had to wait for the CPU has not worked.
+fn arm(timer: libc::timer_t) -> io::Result<()> {
+    let turn = libc::itimerspec { it_interval: spec(Duration::ZERO), it_value: spec(TURN) };
+    // SAFETY: the timer is ours, and the times are read only.
+    checked(unsafe { libc::timer_settime(timer, 0, &raw const turn, ptr::null_mut()) })
 }
 
 /// Installs the handler, once.
@@ -83,10 +96,13 @@ fn handle() -> io::Result<()> {
     installed.map_err(io::Error::from)
 }
 
+/// Only what a signal handler may do: system calls, and a variable of the thread that is there from
+/// the beginning.
 extern "C" fn rest(_: libc::c_int) {
+    let Some(timer) = TIMER.get() else { return };
     let before = Errno::last_raw();
     let time = spec(REST);
-    // SAFETY: the time is read only. The system call itself, which may be made at any moment.
+    // SAFETY: the time is read only.
     unsafe {
         libc::syscall(
             libc::SYS_clock_nanosleep,
@@ -96,6 +112,8 @@ extern "C" fn rest(_: libc::c_int) {
             ptr::null_mut::<libc::timespec>(),
         );
     }
+    // The timer is there, so there is no error; if there were, the work would go on without rests.
+    let _armed = arm(timer);
     Errno::set_raw(before);
 }
 
@@ -142,8 +160,10 @@ mod tests {
 
     #[test]
     fn errors_of_the_work_are_not_touched() {
-        Errno::set_raw(libc::ENOLINK);
-        rest(SIGNAL);
-        assert_eq!(Errno::last(), Errno::ENOLINK);
+        in_turns(|| {
+            Errno::set_raw(libc::ENOLINK);
+            rest(SIGNAL);
+            assert_eq!(Errno::last(), Errno::ENOLINK);
+        });
     }
 }
