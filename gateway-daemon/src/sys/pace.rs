@@ -139,21 +139,19 @@ mod tests {
         line.unwrap().trim().parse().unwrap()
     }
 
-    /// Works until it has rested so often, or for seconds if it does not.
-    fn work(until: u64) {
-        let _often = (0..100_000).find(|_| rests() >= until);
+    /// Works for several turns; answers whether it did without a rest.
+    fn works_through() -> bool {
+        let before = rests();
+        (0..1_000).for_each(|_| _ = rests());
+        rests() == before
     }
 
     #[test]
     fn a_thread_rests_while_it_works_in_turns_and_not_after_it() {
         let other = thread::spawn(|| {
-            let enough = rests() + 20;
-            in_turns(|| work(enough));
-            let before = rests();
-            assert!(before >= enough, "{before} rests of {enough}");
-            // For longer than a turn.
-            (0..1_000).for_each(|_| _ = rests());
-            assert_eq!(rests(), before, "it rests on");
+            in_turns(|| (0..10).for_each(|_| assert!(!works_through(), "it does not rest")));
+            // It may have to wait for the memory of the process now and then, as others start threads.
+            assert!((0..100).any(|_| works_through()), "it rests on");
         });
         other.join().unwrap();
     }
